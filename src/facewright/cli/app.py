@@ -1,0 +1,94 @@
+"""`facewright`: gather the commands, run one, and end with one sentence and an exit code."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from facewright import __version__
+from facewright.cli.console import note
+from facewright.errors import FaceError
+
+# In the order of the help page. A command's module imports what it needs inside its function, so that help is quick.
+COMMANDS = ("demo", "doctor", "align", "embed", "contexts", "sample", "set_check", "evaluate", "train")
+
+_WRITE_FAILED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def build() -> typer.Typer:
+    """Gather every command below `facewright`."""
+    app = typer.Typer(
+        name="facewright",
+        help="Make labelled synthetic face sets from given identities, and measure them.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback(invoke_without_command=True)
+    def top(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+        if version:
+            print(f"facewright {__version__}")
+            raise typer.Exit
+
+    for name in COMMANDS:
+        import_module(f"facewright.cli.{name}").register(app)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code.
+
+    0 done; 1 the work failed and what was made is kept; 2 the call, the config or the input is wrong; 130 interrupted.
+    """
+    try:
+        command = typer.main.get_command(build())
+        code = command.main(list(arguments), prog_name="facewright", standalone_mode=False) or 0
+    except TyperException as error:  # how typer reports a wrong call
+        note(f"facewright: {_usage_sentence(error)}")
+        return error.exit_code
+    except FaceError as error:
+        note(f"facewright: {error}")
+        return error.exit_code
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return _closed_pipe()
+        if error.errno not in _WRITE_FAILED:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        note(
+            f"facewright: {os.strerror(error.errno)}{where}; what was finished is kept: "
+            "make room or allow writing there, then run the same command again."
+        )
+        return 1
+    except KeyboardInterrupt:
+        code = 130
+    if code == 130:
+        note("facewright: stopped; the same command again continues.")
+    return int(code)
+
+
+def main() -> NoReturn:
+    """The `facewright` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _usage_sentence(error: TyperException) -> str:
+    """What is wrong with the call and which help page tells more."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "facewright"
+    sentence = error.format_message().strip().removesuffix(".")
+    return f"{sentence or 'nothing to do'}; see `{command} --help`."
+
+
+def _closed_pipe() -> int:
+    """The reader of stdout went away (`facewright ... | head`): point stdout nowhere, so that exit stays quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

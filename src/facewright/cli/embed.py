@@ -1,0 +1,58 @@
+"""`facewright embed`: pictures to a file of embeddings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facewright.cli.console import note, progress_bar, summary
+
+if TYPE_CHECKING:
+    from facewright.synthesis import EmbeddedPhotos
+
+NAMED = 10  # left-out pictures named on stderr
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("embed")(embed)
+
+
+def embed(
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder or tar of aligned crops, 112 x 112.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help=".npz to write.")],
+    encoder: Annotated[str, typer.Option("--encoder", help="bundled, or a .safetensors file.")] = "bundled",
+    align: Annotated[bool, typer.Option("--align", help="SRC holds photos: find and align the largest face.")] = False,
+    detector: Annotated[str, typer.Option("--detector", help="Face finder for --align.")] = "mtcnn",
+    mirror: Annotated[bool, typer.Option("--mirror", help="Embed each crop together with its mirror image.")] = False,
+    batch: Annotated[int, typer.Option("--batch", help="Crops embedded at a time.")] = 64,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+) -> None:
+    """Embed every crop; the names are the files' paths inside SRC.
+
+    Example:
+
+        facewright embed crops --encoder bundled --out crops.npz
+    """
+    from facewright import encoders
+    from facewright.align import load_detector
+    from facewright.data.embeddings import write_embeddings
+    from facewright.synthesis import embed_photos
+
+    network = encoders.load(encoder, device=device)
+    finder = load_detector(detector) if align else None
+    with progress_bar("embedding") as progress:
+        read = embed_photos(src, network, detector=finder, mirror=mirror, batch=batch, progress=progress)
+    rows = read.embeddings
+    write_embeddings(out, rows.names, rows.embeddings, provenance=rows.provenance)
+    name_left_out(read)
+    made_by = f"{rows.embeddings.shape[1]} wide, encoder {network.name} {network.sha256[:12]}"
+    summary([f"{out}: {len(rows):,} embeddings, {made_by}; {len(read.refused):,} pictures left out"])
+
+
+def name_left_out(read: "EmbeddedPhotos") -> None:
+    """Say on stderr which pictures gave nothing, and why."""
+    for name, why in read.refused[:NAMED]:
+        note(f"left out {name}: {why}")
+    if len(read.refused) > NAMED:
+        note(f"left out {len(read.refused) - NAMED:,} more")

@@ -1,0 +1,22 @@
+"""The report of a run: figures in, one HTML page out that needs no other file and no network."""
+
+from facewright.cli.report.loop import Loop, PairTest, loop_figures, loop_report
+from facewright.cli.report.model import Curve, Figure, Histogram, Person, Report, Step, Table
+from facewright.cli.report.page import render
+from facewright.cli.report.sheet import contact_sheet
+
+__all__ = [
+    "Curve",
+    "Figure",
+    "Histogram",
+    "Loop",
+    "PairTest",
+    "Person",
+    "Report",
+    "Step",
+    "Table",
+    "contact_sheet",
+    "loop_figures",
+    "loop_report",
+    "render",
+]

@@ -1,0 +1,205 @@
+"""`facewright set check`: read a labelled set, embed it and measure how well its identities hold."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facewright.cli.console import Progress, progress_bar, summary, write_json
+from facewright.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from facewright.align import Detector
+    from facewright.data.embeddings import Embeddings
+    from facewright.data.sets import FaceSet
+    from facewright.encoders import Encoder
+    from facewright.evaluation import SetMeasures
+
+CHUNK = 512  # crops held at once
+
+DEFINITIONS = {
+    "scores": "cosines of single images (no mirror): every pair of one identity against pairs of two, all or a sample",
+    "eer": "straight line between thresholds",
+    "fmr100, fmr1000": "lowest FNMR with FMR <= 1/100, 1/1000 (standard definition)",
+    "fisher_ratio": "(difference of means)^2 / (sum of population variances)",
+    "intra_identity_diversity": "mean over identities of 1 - cosine over their pairs",
+    "class_uniqueness": "share of identity centres kept when each must be farther than radius from all kept before",
+    "class_consistency": "mean share of an identity's images with 1 - cosine to their centre below radius",
+    "similarity_to_nearest_training_identity": "largest cosine of an identity's centre to a row of the training file",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add `set` and its commands."""
+    commands = typer.Typer(help="Work on a labelled set.", no_args_is_help=True, rich_markup_mode=None)
+    commands.command()(check)
+
+    @commands.callback()
+    def group() -> None:
+        """Keep `check` a word of the command line although it is the only one."""
+
+    app.add_typer(commands, name="set")
+
+
+def check(
+    set_dir: Annotated[Path, typer.Argument(metavar="SET", help="Folder of the set.")],
+    encoder: Annotated[str, typer.Option("--encoder", help="bundled, or a .safetensors file.")] = "bundled",
+    contexts: Annotated[
+        Path | None,
+        typer.Option("--contexts", help=".npz of what the set was conditioned on, made with the same encoder."),
+    ] = None,
+    training: Annotated[
+        Path | None,
+        typer.Option("--training", help=".npz of the generator's training identities, made with the same encoder."),
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option("--detector", help="Also count the pictures in which this detector finds a face.")
+    ] = None,
+    impostors: Annotated[
+        int, typer.Option("--impostors", min=1, help="Pairs of two identities drawn when there are more.")
+    ] = 1_000_000,
+    seed: Annotated[int, typer.Option("--seed", help="Of that draw.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", help="Write histograms.svg, roc.svg and det.svg to this folder.")
+    ] = None,
+) -> None:
+    """Check that a set is whole and measure how well its identities hold; rows that a filter dropped do not count.
+
+    Example: facewright set check faces --training train.npz --json faces.json --plots faces-plots
+    """
+    import numpy as np
+
+    from facewright import encoders
+    from facewright.align import load_detector
+    from facewright.data.sets import read_set
+    from facewright.evaluation import measure_set
+
+    faces = read_set(set_dir)
+    kept = np.flatnonzero(faces.kept)
+    dropped = len(faces) - len(kept)
+    finder = None if detector is None else load_detector(detector)
+    network = encoders.load(encoder, device=device)
+    context_rows = None if contexts is None else _context_rows(contexts, network, faces, kept)
+    training_rows = None if training is None else _read_same_encoder(training, network).embeddings
+    with progress_bar("embedding") as progress:
+        embeddings = _embed(faces, kept, network, progress)
+    measures = measure_set(
+        embeddings,
+        faces.identities[kept],
+        contexts=context_rows,
+        training=training_rows,
+        impostor_limit=impostors,
+        seed=seed,
+    )
+    found = None
+    if finder is not None:
+        with progress_bar("finding faces") as progress:
+            found = _share_with_face(faces, kept, finder, progress)
+    figures = {
+        "set": str(set_dir),
+        "dropped": dropped,
+        "encoder": {"name": network.name, "sha256": network.sha256},
+        **measures.figures(),
+        "detector": detector,
+        "share_with_face": found,
+        "definitions": DEFINITIONS,
+    }
+    if plots is not None:
+        _write_plots(plots, measures)
+    write_json(json_file, figures)
+    title = f"{set_dir}: {measures.images:,} images of {measures.identities:,} identities, {dropped:,} dropped"
+    lines = [f"{title}, encoder {network.name} {network.sha256[:12]}", *_lines(measures)]
+    if found is not None:
+        lines.append(f"faces found       {found:7.2%}  of the pictures, by {detector}")
+    summary(lines)
+
+
+def _embed(faces: "FaceSet", numbers: "np.ndarray", network: "Encoder", progress: Progress) -> "np.ndarray":
+    """Embeddings of the given rows, read and embedded `CHUNK` at a time."""
+    import numpy as np
+
+    parts = []
+    for start in range(0, len(numbers), CHUNK):
+        chunk = numbers[start : start + CHUNK]
+        parts.append(network.embed(faces.crops([int(number) for number in chunk])))
+        progress(start + len(chunk), len(numbers))
+    if not parts:
+        raise DataError(f"{faces.path}: no image of the set is kept; filter less or sample more")
+    return np.concatenate(parts)
+
+
+def _read_same_encoder(path: Path, network: "Encoder") -> "Embeddings":
+    """Embeddings that may be compared with those of `network`; DataError when another encoder made them."""
+    from facewright.data.embeddings import read_embeddings
+
+    read = read_embeddings(path, width=network.width)
+    made_by = read.provenance.get("encoder_sha256")
+    if made_by not in (None, network.sha256):
+        raise DataError(
+            f"{path}: made with encoder {read.provenance.get('encoder')} {str(made_by)[:12]}, not with {network.name}"
+            f" {network.sha256[:12]}; embed its source again with the encoder of this check"
+        )
+    return read
+
+
+def _context_rows(path: Path, network: "Encoder", faces: "FaceSet", numbers: "np.ndarray") -> "np.ndarray":
+    """What each image was conditioned on, found by the name of its identity."""
+    read = _read_same_encoder(path, network)
+    places = {name: place for place, name in enumerate(read.names)}
+    wanted = [faces.rows[number].name for number in numbers]
+    missing = [name for name in wanted if name not in places]
+    if missing:
+        raise DataError(
+            f"{path}: holds no context named {missing[0]!r}, which the set has; give the set's own contexts"
+        )
+    return read.embeddings[[places[name] for name in wanted]]
+
+
+def _share_with_face(faces: "FaceSet", numbers: "np.ndarray", finder: "Detector", progress: Progress) -> float:
+    """Share of the pictures, whole and not cut to crops, in which the detector finds a face."""
+    from facewright.align import find_faces
+
+    found = 0
+    for done, number in enumerate(numbers, start=1):
+        found += int(find_faces(faces.image(int(number))[None], detector=finder).sum())
+        progress(done, len(numbers))
+    return found / len(numbers)
+
+
+def _write_plots(folder: Path, measures: "SetMeasures") -> None:
+    from facewright.evaluation import error_rates
+    from facewright.evaluation.plots import det_plot, roc_plot, score_histograms
+    from facewright.training.atomic import atomic_path
+
+    curves = {"set": error_rates(measures.genuine, measures.impostor)}
+    histograms = score_histograms(measures.genuine, measures.impostor, threshold=measures.scores.eer_threshold)
+    pictures = {"histograms.svg": histograms, "roc.svg": roc_plot(curves), "det.svg": det_plot(curves)}
+    for name, picture in pictures.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(picture)
+
+
+def _lines(measures: "SetMeasures") -> list[str]:
+    scores, radius = measures.scores, f"{measures.radius:g}"
+    lines = [
+        f"genuine cosine    {scores.genuine_mean:7.3f}  std {scores.genuine_std:.3f}, {scores.genuine:,} pairs, all",
+        f"impostor cosine   {scores.impostor_mean:7.3f}  std {scores.impostor_std:.3f}, {scores.impostor:,} pairs",
+        f"EER               {scores.eer:7.2%}  straight line between thresholds",
+        f"FMR100            {scores.fmr100.fnmr:7.2%}  lowest FNMR with FMR <= 1 %",
+        f"FMR1000           {scores.fmr1000.fnmr:7.2%}  lowest FNMR with FMR <= 0.1 %",
+        f"Fisher ratio      {scores.fisher_ratio:7.2f}  (difference of means)^2 / sum of variances",
+        f"diversity         {measures.diversity:7.3f}  mean 1 - cosine within an identity",
+        f"class uniqueness  {measures.class_uniqueness:7.2%}  centres farther apart than {radius} (DCFace)",
+        f"class consistency {measures.class_consistency:7.2%}  images within {radius} of their centre (DCFace)",
+    ]
+    if measures.to_context is not None:
+        spread = measures.to_context
+        lines.append(f"to context        {spread.mean:7.3f}  mean cosine; 5 % below {spread.low:.3f}")
+    if measures.to_training is not None:
+        spread = measures.to_training
+        lines.append(f"nearest training  {spread.mean:7.3f}  mean cosine of a centre; 5 % above {spread.high:.3f}")
+    return lines

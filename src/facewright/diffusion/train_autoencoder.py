@@ -1,0 +1,84 @@
+"""Train the autoencoder on a face pack."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facewright.data.images import to_tensor
+from facewright.data.packs import FacePack
+from facewright.diffusion.autoencoder import Autoencoder, AutoencoderConfig
+from facewright.training.trainer import Losses, Schedule, Trainer
+
+
+@dataclass(frozen=True)
+class AutoencoderTraining:
+    """How the autoencoder is trained."""
+
+    schedule: Schedule
+    network: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    noise: float = 0.1  # standard deviation added to the latents, whose own is near 1
+    prior_weight: float = 1e-3  # pull of the latents towards unit size
+    edge_weight: float = 1.0  # of the differences between neighbouring pixels
+
+
+def train_autoencoder(
+    pack: FacePack,
+    config: AutoencoderTraining,
+    *,
+    out: Path,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Autoencoder:
+    """Train to reproduce 128-px faces; the same call again resumes.
+
+    The loss is the absolute error of pixels and of differences between neighbouring pixels, counted only where the
+    picture is real (`pack.masks`), plus a small pull of the latents towards unit size. Noise on the latents keeps the
+    decoder smooth around them: this is a variational autoencoder with one fixed variance.
+
+    Returns:
+        The network with its averaged weights and the latents' mean and spread, in eval mode.
+    """
+    rows = pack.where(held_out=False)
+    rows = rows[pack.sources[rows] >= 0]
+    network = Autoencoder(config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trainer = Trainer(network, config.schedule, out=out, device=device, config={"kind": "autoencoder"})
+    masks = torch.from_numpy(pack.masks[rows])
+
+    def losses(indices: Tensor, generator: torch.Generator) -> Losses:
+        images = to_tensor(pack.images[rows[indices.numpy()]])
+        mask = masks[indices][:, None].float()
+        flip = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+        images = torch.where(flip, images.flip(3), images).to(device).contiguous(memory_format=torch.channels_last)
+        mask = F.interpolate(torch.where(flip, mask.flip(3), mask), scale_factor=8).to(device)
+        latents = network.encoder(images).float()
+        noise = torch.randn(latents.shape, generator=generator).to(device) * config.noise
+        rebuilt = network.decoder(latents + noise).float()
+        error = (rebuilt - images) * mask
+        return {
+            "pixels": error.abs().mean(),
+            "edges": config.edge_weight * 0.5 * (_steps(error, 2).abs().mean() + _steps(error, 3).abs().mean()),
+            "prior": config.prior_weight * latents.square().mean(),
+        }
+
+    trainer.fit(losses, samples=len(rows), progress=progress)
+    trained = Autoencoder(config.network)
+    trained.load_state_dict(trainer.averaged())
+    trained.eval()
+    _measure_latents(trained, to_tensor(pack.images[rows[:: max(1, len(rows) // 2048)]]))
+    return trained
+
+
+def _steps(x: Tensor, dimension: int) -> Tensor:
+    return torch.diff(x, dim=dimension)
+
+
+@torch.inference_mode()
+def _measure_latents(network: Autoencoder, images: Tensor) -> None:
+    """Set the mean and spread by which `encode` makes the latents of `images` unit normal."""
+    latents = torch.cat([network.encoder(part) for part in images.split(64)])
+    network.mean.copy_(latents.mean((0, 2, 3), keepdim=True))
+    network.std.copy_(latents.std((0, 2, 3), keepdim=True))

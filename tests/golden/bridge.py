@@ -1,0 +1,234 @@
+"""The golden cases as calls of facewright: names on one side, public functions on the other, no arithmetic between.
+
+A JSON file of cases is read as arrays too: a figure's name is its path in the file joined by underscores, such as
+`overlap_standard_fmr100` in scores.json or `results_0_kept_classes` in dataset_metrics.json.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from facewright import evaluation
+from facewright.align import five_from_68, similarity, warp
+from facewright.diffusion import schedules
+from facewright.errors import FaceError
+from facewright.training.ema import EMA, decay_at
+
+Case = dict[str, np.ndarray]
+
+RADII = (0.7, 0.3, 0.5)  # of dataset_metrics.json, for a case that does not name its own
+
+
+def run(folder: str, name: str, case: Case) -> Case:
+    """Compute with facewright every output array that the folder's README names for this case, under its name there.
+
+    Args:
+        folder: align, diffusion or verification.
+        name: the file's stem.
+        case: the file's arrays without its outputs.
+    """
+    compute = _find(folder, name)
+    if compute is None:
+        raise KeyError(f"facewright has nothing for {folder}/{name}")
+    return {key: np.asarray(value) for key, value in compute(case).items()}
+
+
+def covers(folder: str, name: str) -> bool:
+    """Whether `run` knows cases of this name."""
+    return _find(folder, name) is not None
+
+
+def _find(folder: str, name: str) -> Callable[[Case], dict[str, Any]] | None:
+    cases = _CASES.get(folder, {})
+    known = [prefix for prefix in cases if name.startswith(prefix)]
+    return cases[max(known, key=len)] if known else None
+
+
+def _pairs(case: Case) -> dict[str, Any]:
+    result = evaluation.verify(case["embeddings"], case["embeddings_flipped"], case["issame"])
+    val = evaluation.val_at_far(result.distances, case["issame"], target=float(case.get("val_far_target", 1e-3)))
+    return {
+        "squared_distance": result.distances,
+        "arcface_fold_accuracy": result.fold_accuracy,
+        "arcface_fold_threshold": result.fold_threshold,
+        "arcface_mean": result.accuracy,
+        "arcface_std": result.std,
+        "arcface_xnorm": result.mean_norm,
+        "arcface_mean_tpr": result.tpr,
+        "arcface_mean_fpr": result.fpr,
+        "tface_fold_accuracy": result.fold_accuracy,
+        "tface_fold_threshold": result.fold_threshold,
+        "tface_mean": result.accuracy,
+        "tface_mean_threshold": result.threshold,
+        "tface_bad_case": result.rejected_genuine,
+        "val_standard_fold": val.fold_val,
+        "val_standard_far_fold": val.fold_far,
+        "val_standard_threshold": val.fold_threshold,
+    }
+
+
+_STANDARD_NAMES = {"eer": "eer_interpolated", "fisher_ratio": "fdr"}
+_PYEER_NAMES = {
+    "genuine_mean": "gmean",
+    "genuine_std": "gstd",
+    "impostor_mean": "imean",
+    "impostor_std": "istd",
+    "fisher_ratio": "fdr",
+}
+
+
+def _scores(case: Case) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key in case:
+        if not key.endswith("genuine"):
+            continue
+        kind = key.removesuffix("genuine")
+        genuine, impostor = case[key], case[f"{kind}impostor"]
+        for figure, value in evaluation.summarise(genuine, impostor).figures().items():
+            out[f"{kind}standard_{_STANDARD_NAMES.get(figure, figure)}"] = np.nan if value is None else value
+        for figure, value in _pyeer_figures(evaluation.pyeer_summary(genuine, impostor)):
+            out[f"{kind}pyeer_{_PYEER_NAMES.get(figure, figure)}"] = value
+    return out
+
+
+def _pyeer_figures(summary: evaluation.PyeerSummary) -> Iterator[tuple[str, float]]:
+    for field in fields(summary):
+        value = getattr(summary, field.name)
+        if isinstance(value, evaluation.OperatingPoint):
+            yield field.name, value.fnmr
+            yield f"{field.name}_threshold", value.threshold
+            yield f"{field.name}_attained_fmr", value.fmr
+        else:
+            yield field.name, value
+
+
+def _dataset_metrics(case: Case) -> dict[str, Any]:
+    embeddings, labels = case["embeddings"], case["labels"]
+    named = {key: float(value) for key, value in case.items() if key.startswith("results_") and key.endswith("_r")}
+    radii = named or {f"results_{number}_r": radius for number, radius in enumerate(RADII)}
+    out: dict[str, Any] = {}
+    for key, radius in radii.items():
+        prefix = key.removesuffix("r")
+        consistency = evaluation.class_consistency(embeddings, labels, radius=radius)
+        images = evaluation.unique_rows(embeddings, radius=radius)
+        out[f"{prefix}u_class"] = evaluation.class_uniqueness(embeddings, labels, radius=radius)
+        out[f"{prefix}kept_classes"] = evaluation.unique_classes(embeddings, labels, radius=radius)
+        out[f"{prefix}c_intra"] = consistency.mean()
+        out[f"{prefix}c_intra_per_class"] = consistency
+        out[f"{prefix}u"] = len(images)
+        out[f"{prefix}kept_images"] = images
+    return out
+
+
+def _multi_subject_identity(case: Case) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, cosines in case.items():
+        if key.endswith("similarity"):
+            prefix = key.removesuffix("similarity")
+            out[f"{prefix}greedy_min"] = evaluation.weakest_match(cosines)
+            out[f"{prefix}score"] = evaluation.multi_subject_identity(cosines)
+    return out
+
+
+def _points(case: Case) -> dict[str, Any]:
+    double, double_found = _similarities(case["points"], case["template"])
+    single, single_found = _similarities(np.float32(case["points"]), np.float32(case["template"]))
+    return {
+        "matrix_float64": double,
+        "estimate_ok_float64": double_found,
+        "matrix_float32_input": single,
+        "estimate_ok_float32": single_found,
+        "closed_form_similarity": double,
+    }
+
+
+def _points68(case: Case) -> dict[str, Any]:
+    corners = np.stack([five_from_68(points, eyes="corners") for points in case["points68"]])
+    contours = np.stack([five_from_68(points, eyes="contour") for points in case["points68"]])
+    return {
+        "five_two_corner_eyes": corners,
+        "five_mean_eyes": contours,
+        "matrix_two_corner_eyes": np.stack([similarity(points) for points in corners]),
+        "matrix_mean_eyes": np.stack([similarity(points) for points in contours]),
+    }
+
+
+def _similarities(points: np.ndarray, template: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices and whether each exists; where facewright refuses the points the matrix is NaN."""
+    matrices, found = np.full((len(points), 3, 3), np.nan), np.ones(len(points), bool)
+    for index, five in enumerate(points):
+        try:
+            matrices[index] = similarity(five, template)
+        except FaceError:
+            found[index] = False
+    return matrices, found
+
+
+def _warps(case: Case) -> dict[str, Any]:
+    """One crop for all five names: the README accepts it within one level of the exact one or equal to an OpenCV's."""
+    crops = np.stack([warp(case["source"], matrix) for matrix in case["matrices"]])
+    names = ("affine_opencv4", "affine_opencv5", "perspective_area_opencv4", "perspective_area_opencv5")
+    return dict.fromkeys(("exact_bilinear", *names), crops)
+
+
+def _linear_schedule(case: Case) -> dict[str, Any]:
+    return _tables(schedules.linear_betas(int(case["T"])))
+
+
+def _cosine_schedule(case: Case) -> dict[str, Any]:
+    return _tables(
+        schedules.cosine_betas(
+            int(case["T"]),
+            power=float(case["k"]),
+            beta_min=float(case["beta_min"]),
+            beta_max=float(case["beta_max"]),
+        )
+    )
+
+
+def _tables(betas: torch.Tensor) -> dict[str, Any]:
+    cumulative = schedules.alpha_bars(betas)
+    return {
+        "betas_float64": betas.numpy(),
+        "alpha_bars_float64": cumulative.numpy(),
+        "reference_betas": betas.float().numpy(),
+        "reference_alpha_bars": cumulative.float().numpy(),
+    }
+
+
+def _ema(case: Case) -> dict[str, Any]:
+    settings = {
+        "inv_gamma": float(case["inv_gamma"]),
+        "power": float(case["power"]),
+        "minimum": float(case["min_value"]),
+        "maximum": float(case["max_value"]),
+    }
+    module = nn.ParameterDict({"walk": torch.from_numpy(case["initial"].copy())})
+    average = EMA(module, maximum=settings["maximum"], power=settings["power"])
+    averaged = []
+    for weights in case["parameters"]:
+        with torch.no_grad():
+            module["walk"].copy_(torch.from_numpy(weights))
+        average.update(module)
+        averaged.append(average.averaged["walk"].numpy().copy())
+    return {
+        "decay": [decay_at(int(step), **settings) for step in case["step"]],
+        "averaged": np.stack(averaged),
+        "published_average": case["parameters"],  # the public average is the raw weights; facewright has no such mode
+    }
+
+
+_CASES: Mapping[str, Mapping[str, Callable[[Case], dict[str, Any]]]] = {
+    "align": {"points": _points, "points68": _points68, "warps": _warps},
+    "diffusion": {"ema": _ema, "schedule_cosine": _cosine_schedule, "schedule_linear": _linear_schedule},
+    "verification": {
+        "dataset_metrics": _dataset_metrics,
+        "multi_subject_identity": _multi_subject_identity,
+        "pairs": _pairs,
+        "scores": _scores,
+    },
+}
