@@ -4,6 +4,7 @@ A JSON file of cases is read as arrays too: a figure's name is its path in the f
 `overlap_standard_fmr100` in scores.json or `results_0_kept_classes` in dataset_metrics.json.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 
 from facewright import evaluation
 from facewright.align import five_from_68, similarity, warp
-from facewright.diffusion import schedules
+from facewright.diffusion import samplers, schedules
 from facewright.errors import FaceError
 from facewright.training.ema import EMA, decay_at
 
@@ -191,12 +192,74 @@ def _cosine_schedule(case: Case) -> dict[str, Any]:
 
 
 def _tables(betas: torch.Tensor) -> dict[str, Any]:
-    cumulative = schedules.alpha_bars(betas)
+    single = schedules.constants(betas.float())
     return {
         "betas_float64": betas.numpy(),
-        "alpha_bars_float64": cumulative.numpy(),
-        "reference_betas": betas.float().numpy(),
-        "reference_alpha_bars": cumulative.float().numpy(),
+        "alpha_bars_float64": schedules.alpha_bars(betas).numpy(),
+        **{f"reference_{name}": table.numpy() for name, table in single.items()},
+    }
+
+
+_SCHEDULES = {"linear": schedules.linear_betas, "cosine": schedules.cosine_betas}
+_SEQUENCES = [f"{kind}_1000_s{steps}" for kind in _SCHEDULES for steps in (10, 20, 50, 250)]  # where none is named
+_SEQUENCE_NAME = re.compile(r"(?P<kind>linear|cosine)_(?P<times>\d+)_s(?P<steps>\d+)")
+
+
+def _ddim_sequence(case: Case) -> dict[str, Any]:
+    named = sorted({match[0] for match in map(_SEQUENCE_NAME.match, case) if match})
+    out: dict[str, Any] = {}
+    for name in named or _SEQUENCES:
+        found = _SEQUENCE_NAME.match(name)
+        assert found is not None
+        bars = schedules.alpha_bars(_SCHEDULES[found["kind"]](int(found["times"])))
+        plans = {
+            variant: samplers.ddim_plan(bars, int(found["steps"]), eta=1.0, variant=variant)
+            for variant in ("exact", "published")
+        }
+        times = plans["exact"].times
+        out[f"{name}_skip"] = times[-2] if len(times) > 1 else len(bars)  # the last but one is one stride above 0
+        out[f"{name}_t"] = times
+        out[f"{name}_alpha_bar"] = plans["exact"].alpha_bar
+        for variant, plan in plans.items():
+            out[f"{name}_alpha_bar_prev_{variant}"] = plan.alpha_bar_next
+            out[f"{name}_sigma_eta1_{variant}"] = plan.sigma
+    return out
+
+
+def _toy_noise(bars: torch.Tensor, spread: float) -> samplers.Predict:
+    """The noise model that the README of the case gives: exact for data of this spread."""
+
+    def predict(x: torch.Tensor, time: int) -> torch.Tensor:
+        bar = float(bars[time])
+        return x * (1 - bar) ** 0.5 / (bar * spread**2 + 1 - bar)
+
+    return predict
+
+
+def _ddim_toy(case: Case) -> dict[str, Any]:
+    bars, start = torch.from_numpy(case["alpha_bars"]), torch.from_numpy(case["x_T"])
+    predict = _toy_noise(bars, float(case["s0"]))
+    named = {int(match[1]) for match in (re.match(r"s(\d+)_", key) for key in case) if match}
+    out: dict[str, Any] = {}
+    for steps in sorted(named) or (20, 50):
+        for variant in ("exact", "published"):
+            path = [start]
+            samplers.ddim(predict, start, samplers.ddim_plan(bars, steps, variant=variant), on_step=path.append)
+            out[f"s{steps}_{variant}"] = torch.stack(path)
+        clean = float(case["s0"]) * start
+        out[f"s{steps}_published_inversion_of_x0"] = samplers.ddim_invert(
+            predict, clean, bars, steps, variant="published"
+        )
+    return out
+
+
+def _ddpm_toy(case: Case) -> dict[str, Any]:
+    betas, noise = torch.from_numpy(case["betas"]), torch.from_numpy(case["noise"])
+    predict = _toy_noise(schedules.alpha_bars(betas), float(case["s0"]))
+    start = torch.from_numpy(case["x_T"])
+    return {
+        variant: samplers.ancestral(predict, start, betas, noise=lambda i: noise[i], variant=variant)
+        for variant in ("exact", "published")
     }
 
 
@@ -224,7 +287,14 @@ def _ema(case: Case) -> dict[str, Any]:
 
 _CASES: Mapping[str, Mapping[str, Callable[[Case], dict[str, Any]]]] = {
     "align": {"points": _points, "points68": _points68, "warps": _warps},
-    "diffusion": {"ema": _ema, "schedule_cosine": _cosine_schedule, "schedule_linear": _linear_schedule},
+    "diffusion": {
+        "ddim_sequence": _ddim_sequence,
+        "ddim_toy": _ddim_toy,
+        "ddpm_toy": _ddpm_toy,
+        "ema": _ema,
+        "schedule_cosine": _cosine_schedule,
+        "schedule_linear": _linear_schedule,
+    },
     "verification": {
         "dataset_metrics": _dataset_metrics,
         "multi_subject_identity": _multi_subject_identity,

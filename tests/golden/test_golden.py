@@ -21,6 +21,9 @@ INPUTS = {
     "align/points": ("points", "kind", "template", "template_96_wide"),
     "align/points68": ("points68",),
     "align/warps": ("source", "points", "matrices"),
+    "diffusion/ddim_sequence": (),
+    "diffusion/ddim_toy": ("T", "s0", "x_T", "alpha_bars"),
+    "diffusion/ddpm_toy": ("T", "s0", "x_T", "noise", "betas"),
     "diffusion/ema": (
         "inv_gamma",
         "power",
@@ -40,11 +43,10 @@ INPUTS = {
 """What a case is asked with; all other arrays of its file are outputs."""
 
 NO_OUTPUT = {
-    "diffusion/schedule_": ("reference_alphas", "reference_sigmas", "reference_sqrt_*", "reference_one_minus_*"),
     "verification/multi_subject_identity": ("cases_*_optimal_assignment_min",),
     "verification/pairs": ("val_reference_mean_std_far",),
 }
-"""Arrays that facewright has no function for: square roots of a table, what greedy matching is compared with, NaN."""
+"""Arrays that facewright has no function for: what greedy matching is compared with, NaN."""
 
 RELATIVE, ABSOLUTE, POINTS, CROP = "relative", "absolute", "points", "crop"
 RULES: dict[str, tuple[str, float]] = {
@@ -57,6 +59,12 @@ RULES: dict[str, tuple[str, float]] = {
     "diffusion/schedule_*:reference_betas": (ABSOLUTE, 1e-7),
     "diffusion/schedule_cosine_*_max0999:reference_alpha_bars": (RELATIVE, 2e-5),
     "diffusion/schedule_*:reference_alpha_bars": (RELATIVE, 2e-6),
+    "diffusion/schedule_cosine_*_max0999:reference_*alphas*": (RELATIVE, 2e-5),
+    "diffusion/schedule_*:reference_*one_minus_*": (ABSOLUTE, 2e-6),  # float32 cancels in 1 - alpha_bar near 1
+    "diffusion/schedule_*:reference_*": (RELATIVE, 2e-6),
+    "diffusion/ddim_sequence*:*_alpha_bar*": (RELATIVE, 1e-10),
+    "diffusion/ddim_sequence*:*_sigma_*": (RELATIVE, 1e-10),
+    "diffusion/dd[ip]m_toy*:*": (ABSOLUTE, 1e-9),
     "diffusion/ema*:decay": (ABSOLUTE, 1e-7),
     "diffusion/ema*:*average*": (ABSOLUTE, 1e-9),
     "verification/pairs*:squared_distance": (ABSOLUTE, 1e-6),

@@ -4,6 +4,7 @@ from facewright.align.crops import crop, find_faces
 from facewright.align.detector import DEFAULT_DETECTOR, Detector, Face, detector_names, load_detector
 from facewright.align.folder import AlignReport, align_photos
 from facewright.align.manifest import read_manifest
+from facewright.align.pack import PackConfig, PackReport, PackSource, pack_faces
 from facewright.align.photos import read_photo
 from facewright.align.sources import open_photos
 from facewright.align.template import ARCFACE_TEMPLATE, five_from_68, similarity
@@ -15,6 +16,9 @@ __all__ = [
     "AlignReport",
     "Detector",
     "Face",
+    "PackConfig",
+    "PackReport",
+    "PackSource",
     "align_photos",
     "crop",
     "detector_names",
@@ -22,6 +26,7 @@ __all__ = [
     "five_from_68",
     "load_detector",
     "open_photos",
+    "pack_faces",
     "read_manifest",
     "read_photo",
     "similarity",

@@ -68,9 +68,9 @@ def find_faces(
 ) -> NDArray[np.bool_]:
     """Whether the detector finds a face in each small, tightly cut picture.
 
-    The outermost pixels are first repeated around the picture, by `FIND_BORDER` of its side, because detectors for whole
-    photos expect something around a face: on aligned LFW crops, blurred and noisy, mtcnn then finds 99.8 % instead of
-    98.9 %, and dlib on clean ones 99.7 % instead of 98.0 % (docs/ALIGN.md).
+    The outermost pixels are first repeated around the picture, by `FIND_BORDER` of its side, because detectors for
+    whole photos expect something around a face: on aligned LFW crops, blurred and noisy, mtcnn then finds 99.8 %
+    instead of 98.9 %, and dlib on clean ones 99.7 % instead of 98.0 % (docs/ALIGN.md).
 
     Args:
         crops: uint8 (N, H, W, 3) RGB.

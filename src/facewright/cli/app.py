@@ -15,7 +15,7 @@ from facewright.cli.console import note
 from facewright.errors import FaceError
 
 # In the order of the help page. A command's module imports what it needs inside its function, so that help is quick.
-COMMANDS = ("demo", "doctor", "align", "embed", "contexts", "sample", "set_check", "evaluate", "train")
+COMMANDS = ("demo", "doctor", "align", "embed", "contexts", "sample", "set_check", "evaluate", "pack", "train")
 
 _WRITE_FAILED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 

@@ -125,6 +125,7 @@ def run_loop(
     """Run every step, each resuming what an earlier call left in `out`, and write the three results."""
     import numpy as np
 
+    from facewright.align import find_faces
     from facewright.cli.report import Loop
     from facewright.data.sets import read_set
     from facewright.evaluation import measure_set
@@ -143,10 +144,8 @@ def run_loop(
         embeddings, faces.identities, contexts=contexts.embeddings[faces.identities], seed=config.seed
     )
     with clock.step("Finding faces", f"in {len(faces)} pictures, {models.detector.name}") as bar:
-        faces_found = 0
-        for number in range(len(faces)):
-            faces_found += bool(models.detector.detect(faces.image(number)))
-            bar(number + 1, len(faces))
+        pictures = np.stack([faces.image(number) for number in range(len(faces))])
+        faces_found = int(find_faces(pictures, detector=models.detector, progress=bar).sum())
     trained_on = f"{len(faces)} generated pictures of {config.identities} people"
     with clock.step("Training a recogniser", f"from scratch on {trained_on}") as bar:
         recogniser = models.train(config, out / "faces", out / "recogniser", bar)

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
-from facewright.cli.console import progress_bar, summary
+from facewright.cli.console import summary
 
 # What can be trained; facewright.cli.train_runs has a config and a function for each.
 KINDS = {
     "encoder": "the identity encoder, distilled from a teacher over a pack of aligned faces",
+    "autoencoder": "the autoencoder between pictures and the generator's latents, on a pack of aligned faces",
+    "generator": "the generator, on the latents and embeddings of a pack of aligned faces",
+    "recogniser": "a face recogniser from scratch, on a labelled set or a pack of aligned faces",
 }
 
 
@@ -21,18 +24,14 @@ def register(app: typer.Typer) -> None:
     )
     for kind, what in KINDS.items():
         commands.command(kind, help=_help(kind, what))(_command(kind))
-
-    @commands.callback()
-    def group() -> None:
-        """Keep the kind a word of the command line while there is only one."""
-
     app.add_typer(commands, name="train")
 
 
 def _help(kind: str, what: str) -> str:
     return (
         f"Train {what}.\n\n"
-        "RUN holds the resolved config, metrics.jsonl and checkpoints; the same command resumes it.\n\n"
+        f"RUN holds config.json, metrics.jsonl, last.pt and in the end curves.png and {kind}.safetensors; the same "
+        "command resumes it.\n\n"
         "Example:\n\n"
         f"    facewright train {kind} configs/{kind}.toml --out runs/{kind}"
     )
@@ -48,12 +47,12 @@ def _command(kind: str) -> Callable[..., None]:
         device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
     ) -> None:
         from facewright.cli.configs import read_config
+        from facewright.cli.train_curves import draw_curves
         from facewright.cli.train_runs import RUNS
 
         shape, run = RUNS[kind]
-        resolved = read_config(shape, config, settings or ())
-        with progress_bar(f"training the {kind}") as progress:
-            lines = run(resolved, out, device, progress)
-        summary([*lines, f"the run is in {out}"])
+        written = run(read_config(shape, config, settings or ()), out, device)
+        draw_curves(out)
+        summary([f"averaged weights in {written}", f"the run is in {out}"])
 
     return train

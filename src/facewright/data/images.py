@@ -11,7 +11,8 @@ def to_tensor(images: np.ndarray) -> Tensor:
     """uint8 (N, H, W, 3) RGB to float32 (N, 3, H, W) in [-1, 1]."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(f"images must be uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    owned = np.require(images, requirements=["C", "W"])  # torch takes no read-only memory, such as a mapped file
+    return torch.from_numpy(owned).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Noise schedules: beta and cumulative alpha tables, all in float64."""
+"""Noise schedules: beta and cumulative alpha tables, in float64 unless float32 betas are given."""
 
 import math
 
@@ -40,6 +40,25 @@ def cosine_betas(
 def alpha_bars(betas: Tensor) -> Tensor:
     """Cumulative products of 1 - beta, (T,)."""
     return torch.cumprod(1.0 - betas.double(), 0)
+
+
+def constants(betas: Tensor) -> dict[str, Tensor]:
+    """The tables that samplers of public code keep, by name, each (T,) and of the type of `betas`.
+
+    Public checkpoints were trained with tables computed in float32 throughout; `constants(betas.float())` gives those.
+    """
+    alphas = 1 - betas
+    bars = torch.cumprod(alphas, 0)
+    return {
+        "betas": betas,
+        "alphas": alphas,
+        "sigmas": betas.sqrt(),
+        "sqrt_alphas_inv": alphas.rsqrt(),
+        "alpha_bars": bars,
+        "sqrt_alpha_bars": bars.sqrt(),
+        "sqrt_one_minus_alpha_bars": (1 - bars).sqrt(),
+        "one_minus_alphas_over_sqrt_one_minus_alpha_bars": (1 - alphas) / (1 - bars).sqrt(),
+    }
 
 
 def _check(timesteps: int) -> None:

@@ -1,8 +1,9 @@
 """Train the autoencoder on a face pack."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,20 +33,27 @@ def train_autoencoder(
     out: Path,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Autoencoder:
     """Train to reproduce 128-px faces; the same call again resumes.
 
     The loss is the absolute error of pixels and of differences between neighbouring pixels, counted only where the
     picture is real (`pack.masks`), plus a small pull of the latents towards unit size. Noise on the latents keeps the
-    decoder smooth around them: this is a variational autoencoder with one fixed variance.
+    decoder smooth around them: this is a variational autoencoder with one fixed variance. `settings` are kept in
+    RUN/config.json too, and a resumed run must share them.
 
     Returns:
         The network with its averaged weights and the latents' mean and spread, in eval mode.
     """
     rows = pack.where(held_out=False)
     rows = rows[pack.sources[rows] >= 0]
-    network = Autoencoder(config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainer = Trainer(network, config.schedule, out=out, device=device, config={"kind": "autoencoder"})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.schedule.seed)
+        network = Autoencoder(config.network)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trainer = Trainer(
+        network, config.schedule, out=out, device=device, config={"kind": "autoencoder", **(settings or {})}
+    )
     masks = torch.from_numpy(pack.masks[rows])
 
     def losses(indices: Tensor, generator: torch.Generator) -> Losses:

@@ -1,6 +1,7 @@
-"""The denoiser of IDiff-Face: a U-Net on latents, conditioned on time and on an identity embedding (AdaGN form).
+"""The denoiser of IDiff-Face: a U-Net on latents, conditioned on time and on an identity embedding.
 
-Module names follow the public checkpoints. Level widths are cumulative: each multiplier multiplies the previous width.
+The embedding enters by the scale and shift of group norms ("adagn") or by attention ("cross-attention"). Module names
+follow the public checkpoints. Level widths are cumulative: each multiplier multiplies the previous width.
 """
 
 import math
@@ -10,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facewright.diffusion.attention import GROUPS, ContextAttention, SelfAttention, zeroed
 from facewright.errors import ConfigError
 
-GROUPS = 32
-HEAD_WIDTH = 32
+CONDITIONS = ("adagn", "cross-attention")
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,39 @@ class UNetConfig:
     blocks: int = 2  # residual blocks a level on the way down; one more on the way up
     context_inputs: int | None = 512  # width of the identity embedding; None: unconditional
     context_width: int = 256  # width of the projected context
+    context_scale: float = 1.0  # multiplies the unit embedding, whose components are otherwise near 0.04
     partial_dropout: float = 0.25  # contextual partial dropout (CPD)
+    condition: str = "adagn"  # how the context enters: adagn or cross-attention
+    head_width: int = 32  # channels of an attention head
+    learn_empty_context: bool = False  # learn what stands for a missing context; otherwise zero
 
     def __post_init__(self) -> None:
+        if self.condition not in CONDITIONS:
+            raise ConfigError(f"condition must be {' or '.join(CONDITIONS)}, got {self.condition!r}")
+        if self.context_inputs is None and (self.condition == "cross-attention" or self.learn_empty_context):
+            raise ConfigError("without context_inputs there is no context to attend to or to learn; set context_inputs")
+        if self.condition == "cross-attention" and self.context_width % GROUPS:
+            raise ConfigError(f"context_width must be a multiple of {GROUPS}, got {self.context_width}")
         if len(self.multipliers) != len(self.attention):
             raise ConfigError("multipliers and attention must have one entry a level")
         if self.width % GROUPS:
             raise ConfigError(f"width must be a multiple of {GROUPS}, got {self.width}")
+        if self.head_width < 1 or self.width % self.head_width:
+            raise ConfigError(f"head_width must divide width {self.width}, got {self.head_width}")
         if not 0 <= self.partial_dropout < 1:
             raise ConfigError(f"partial_dropout must be in [0, 1), got {self.partial_dropout}")
+
+
+def published_config(condition: str | None = "cross-attention") -> UNetConfig:
+    """Sizes of the public IDiff-Face denoisers; condition None is the unconditional one."""
+    return UNetConfig(
+        channels=3,
+        width=96,
+        multipliers=(1, 2, 2, 2),
+        attention=(False, True, True, True),
+        context_inputs=None if condition is None else 512,
+        condition=condition or "adagn",
+    )
 
 
 class TimeEmbedding(nn.Module):
@@ -53,7 +78,7 @@ class TimeEmbedding(nn.Module):
         steps = torch.arange(half, dtype=torch.float32, device=times.device)
         angles = times.float()[:, None] * torch.exp(-math.log(10_000.0) * steps / half)
         waves = torch.cat([angles.cos(), angles.sin()], 1)
-        return self.lin2(F.silu(self.lin1(waves)))
+        return self.lin2(F.silu(self.lin1(waves.to(self.lin1.weight.dtype))))
 
 
 class AdaptiveNorm(nn.Module):
@@ -68,23 +93,20 @@ class AdaptiveNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions; time and context scale and shift the second norm."""
+    """Two convolutions; time, and in the adagn form the context, scale and shift the second norm."""
 
-    def __init__(self, inputs: int, outputs: int, *, time_width: int, context_width: int | None) -> None:
+    def __init__(self, inputs: int, outputs: int, config: UNetConfig) -> None:
         super().__init__()
+        scaled = config.context_inputs is not None and config.condition == "adagn"
         self.norm1 = nn.GroupNorm(GROUPS, inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.time_emb = nn.Sequential(nn.SiLU(), nn.Linear(time_width, outputs))
-        self.context_emb = (
-            None if context_width is None else nn.Sequential(nn.SiLU(), nn.Linear(context_width, outputs))
-        )
+        self.time_emb = nn.Sequential(nn.SiLU(), nn.Linear(4 * config.width, outputs))
+        self.context_emb = nn.Sequential(nn.SiLU(), nn.Linear(config.context_width, outputs)) if scaled else None
         self.scale_emb = nn.Linear(outputs, outputs)
         self.shift_emb = nn.Linear(outputs, outputs)
         self.norm2 = AdaptiveNorm(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv2 = zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.shortcut: nn.Module = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor | None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -95,43 +117,41 @@ class ResidualBlock(nn.Module):
         return self.shortcut(x) + self.conv2(F.silu(h))
 
 
-class Heads(nn.Module):
-    """Multi-head attention over positions, (B, C, L) to (B, C, L), with 32 channels a head."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.to_q, self.to_k, self.to_v, self.proj_out = (nn.Conv1d(width, width, 1) for _ in range(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        def split(y: Tensor) -> Tensor:
-            return y.unflatten(1, (-1, HEAD_WIDTH)).transpose(2, 3)
-
-        y = F.scaled_dot_product_attention(split(self.to_q(x)), split(self.to_k(x)), split(self.to_v(x)))
-        return self.proj_out(y.transpose(2, 3).flatten(1, 2))
-
-
-class SelfAttention(nn.Module):
-    """Group norm, attention over all positions, added to the input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, width)
-        self.attention = Heads(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.attention(self.norm(x.flatten(2))).view_as(x)
-
-
 class Level(nn.Module):
     """A residual block and, at some resolutions, attention."""
 
-    def __init__(self, inputs: int, outputs: int, *, attention: bool, time_width: int, context: int | None) -> None:
+    def __init__(self, inputs: int, outputs: int, config: UNetConfig, *, attention: bool) -> None:
         super().__init__()
-        self.res = ResidualBlock(inputs, outputs, time_width=time_width, context_width=context)
-        self.attn = SelfAttention(outputs) if attention else nn.Identity()
+        self.res = ResidualBlock(inputs, outputs, config)
+        self.attn = _attention(outputs, config) if attention else None
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor | None) -> Tensor:
-        return self.attn(self.res(x, time, context))
+        return _attend(self.attn, self.res(x, time, context), context)
+
+
+class Middle(nn.Module):
+    """Residual block, attention, residual block at the lowest resolution."""
+
+    def __init__(self, width: int, config: UNetConfig) -> None:
+        super().__init__()
+        self.res1 = ResidualBlock(width, width, config)
+        self.attn = _attention(width, config)
+        self.res2 = ResidualBlock(width, width, config)
+
+    def forward(self, x: Tensor, time: Tensor, context: Tensor | None) -> Tensor:
+        return self.res2(_attend(self.attn, self.res1(x, time, context), context), time, context)
+
+
+def _attention(width: int, config: UNetConfig) -> SelfAttention | ContextAttention:
+    if config.condition == "cross-attention":
+        return ContextAttention(width, context_width=config.context_width, head_width=config.head_width)
+    return SelfAttention(width, head_width=config.head_width)
+
+
+def _attend(block: SelfAttention | ContextAttention | None, x: Tensor, context: Tensor | None) -> Tensor:
+    if block is None:
+        return x
+    return block(x, context) if isinstance(block, ContextAttention) else block(x)
 
 
 class Downsample(nn.Module):
@@ -141,7 +161,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(width, width, 3, 2, 1)
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
 
@@ -152,78 +172,109 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = nn.ConvTranspose2d(width, width, 4, 2, 1)
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
 
-class Middle(nn.Module):
-    """Residual block, attention, residual block at the lowest resolution."""
-
-    def __init__(self, width: int, *, time_width: int, context: int | None) -> None:
-        super().__init__()
-        self.res1 = ResidualBlock(width, width, time_width=time_width, context_width=context)
-        self.attn = SelfAttention(width)
-        self.res2 = ResidualBlock(width, width, time_width=time_width, context_width=context)
-
-    def forward(self, x: Tensor, time: Tensor, context: Tensor | None) -> Tensor:
-        return self.res2(self.attn(self.res1(x, time, context)), time, context)
-
-
-class ConditionalUNet(nn.Module):
-    """Predicts the noise in a latent, given its time and the identity embedding.
+class DescendingPath(nn.Module):
+    """The first half of the U-Net: time and context embeddings, the way down and the middle.
 
     Contextual partial dropout zeroes single components of the projected context while training (one mask for all
-    blocks, kept components scaled by 1 / (1 - p)); with no context, or where `drop` is set, the projected context is
-    zero, which is what classifier-free guidance compares with.
+    blocks, kept components scaled by 1 / (1 - p)).
     """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
-        width, time_width = config.width, 4 * config.width
-        context = None if config.context_inputs is None else config.context_width
+        width = config.width
         self.time_emb = TimeEmbedding(width)
-        self.context_emb = None if config.context_inputs is None else nn.Linear(config.context_inputs, config.context_width)
+        self.context_emb = (
+            None if config.context_inputs is None else nn.Linear(config.context_inputs, config.context_width)
+        )
+        self.empty_context_embedding = (
+            nn.Parameter(torch.zeros(config.context_width)) if config.learn_empty_context else None
+        )
         self.partial_dropout = nn.Dropout(config.partial_dropout)
         self.image_proj = nn.Conv2d(config.channels, width, 3, padding=1)
-        shared = {"time_width": time_width, "context": context}
-
         down: list[nn.Module] = []
+        widths = [width]
         for level, multiplier in enumerate(config.multipliers):
             outputs = width * multiplier
             for _ in range(config.blocks):
-                down.append(Level(width, outputs, attention=config.attention[level], **shared))  # type: ignore[arg-type]
+                down.append(Level(width, outputs, config, attention=config.attention[level]))
                 width = outputs
+                widths.append(width)
             if level < len(config.multipliers) - 1:
                 down.append(Downsample(width))
+                widths.append(width)
         self.down = nn.ModuleList(down)
-        self.middle = Middle(width, **shared)  # type: ignore[arg-type]
+        self.map_widths = tuple(widths)  # of the stem and of the maps after every module of the way down
+        self.middle = Middle(width, config)
 
+    def project(
+        self, context: Tensor | None, *, count: int, drop: Tensor | None = None, keep: Tensor | None = None
+    ) -> Tensor | None:
+        """Project embeddings to the context of the blocks, with the dropouts of training.
+
+        Args:
+            context: identity embeddings, (B, D), or None for the empty context, which is zero unless it is learned.
+            count: B.
+            drop: (B,) bool, rows that get the empty context.
+            keep: (B, context_width), factors to use in place of a fresh mask of partial dropout.
+
+        Returns:
+            (B, context_width), or None where the network has no context.
+        """
+        if self.context_emb is None:
+            return None
+        empty = self.empty_context_embedding
+        if context is None:
+            if empty is not None:
+                return empty.expand(count, -1)
+            return self.context_emb.weight.new_zeros(count, self.config.context_width)
+        projected = self.context_emb(context * self.config.context_scale)
+        if drop is not None:
+            projected = torch.where(drop[:, None], 0.0 if empty is None else empty, projected)
+        return self.partial_dropout(projected) if keep is None else projected * keep
+
+    def descend(self, h: Tensor, time: Tensor, context: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        """From the stem to the maps after it and after every module of the way down, and the middle's map."""
+        maps = [h]
+        for module in self.down:
+            h = module(h, time, context) if isinstance(module, Level) else module(h)
+            maps.append(h)
+        return maps, self.middle(h, time, context)
+
+
+class ConditionalUNet(DescendingPath):
+    """Predicts the noise in a latent, given its time and the identity embedding.
+
+    With no context, or where `drop` is set, the projected context is empty, which is what classifier-free guidance
+    compares with.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config)
+        width = config.width * math.prod(config.multipliers)
         up: list[nn.Module] = []
         for level, multiplier in reversed(list(enumerate(config.multipliers))):
             attention, lower = config.attention[level], width // multiplier
             for _ in range(config.blocks):
-                up.append(Level(2 * width, width, attention=attention, **shared))  # type: ignore[arg-type]
-            up.append(Level(width + lower, lower, attention=attention, **shared))  # type: ignore[arg-type]
+                up.append(Level(2 * width, width, config, attention=attention))
+            up.append(Level(width + lower, lower, config, attention=attention))
             width = lower
             if level > 0:
                 up.append(Upsample(width))
         self.up = nn.ModuleList(up)
         self.norm = nn.GroupNorm(GROUPS, width)
-        self.final = nn.Conv2d(width, config.channels, 3, padding=1)
-        nn.init.zeros_(self.final.weight)
-        nn.init.zeros_(self.final.bias)  # type: ignore[arg-type]
+        self.final = zeroed(nn.Conv2d(width, config.channels, 3, padding=1))
 
-    def project(self, context: Tensor | None, *, count: int, drop: Tensor | None = None) -> Tensor | None:
-        """Project embeddings (B, D) to (B, context_width), with the dropouts of training; None: the empty context."""
-        if self.context_emb is None:
-            return None
-        if context is None:
-            return self.context_emb.weight.new_zeros(count, self.config.context_width)
-        projected = self.context_emb(context)
-        if drop is not None:
-            projected = torch.where(drop[:, None], 0.0, projected)
-        return self.partial_dropout(projected)
+    def ascend(self, h: Tensor, maps: list[Tensor], time: Tensor, context: Tensor | None) -> Tensor:
+        """From the middle's map and those of the way down to the noise estimate."""
+        skips = list(maps)
+        for module in self.up:
+            h = module(torch.cat([h, skips.pop()], 1), time, context) if isinstance(module, Level) else module(h)
+        return self.final(F.silu(self.norm(h)))
 
     def forward(self, x: Tensor, times: Tensor, context: Tensor | None = None, *, drop: Tensor | None = None) -> Tensor:
         """Noise estimate, (B, C, H, W).
@@ -236,14 +287,5 @@ class ConditionalUNet(nn.Module):
         """
         c = self.project(context, count=len(x), drop=drop)
         t = self.time_emb(times)
-        h = self.image_proj(x)
-        skips = [h]
-        for module in self.down:
-            h = module(h, t, c)
-            skips.append(h)
-        h = self.middle(h, t, c)
-        for module in self.up:
-            if isinstance(module, Level):
-                h = torch.cat([h, skips.pop()], 1)
-            h = module(h, t, c)
-        return self.final(F.silu(self.norm(h)))
+        maps, middle = self.descend(self.image_proj(x), t, c)
+        return self.ascend(middle, maps, t, c)

@@ -35,6 +35,8 @@ def arcface_logits(cosine: Tensor, labels: Tensor, *, margin: float = 0.5, scale
 class ArcFaceHead(nn.Module):
     """Class centres and the margin loss; `weight` is (C, D)."""
 
+    is_table = True  # one row a class: not a matrix to the optimiser
+
     def __init__(self, classes: int, width: int = 512, *, margin: float = 0.5, scale: float = 64.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(classes, width) * 0.01)

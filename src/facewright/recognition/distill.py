@@ -1,9 +1,10 @@
 """Train the bundled encoder: copy a teacher's embeddings, with an ArcFace term where identities are known."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facewright.data.augment import grey, jitter_crop, low_resolution, photometric
-from facewright.data.images import to_tensor
+from facewright.data.images import centre_crop, to_tensor
 from facewright.data.packs import FacePack
 from facewright.encoders.slimfacenet import SlimFaceNet
 from facewright.encoders.teacher import OnnxTeacher
 from facewright.recognition.arcface import ArcFaceHead
+from facewright.training.norms import remeasure_batch_norms
 from facewright.training.trainer import Losses, Schedule, Trainer
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ class DistillConfig:
 
     schedule: Schedule
     map_weight: float = 0.3  # of the feature maps (FitNets, Romero et al. 2015)
-    arcface_weight: float = 0.01  # of the margin loss
+    arcface_weight: float = 0.002  # of the margin loss
     mixed_share: float = 0.3  # share of the images that are blended with another one
     shift: int = 5  # pixels by which a crop is off its place
 
@@ -64,12 +66,14 @@ def distill(
     out: Path,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
     validate: Callable[[SlimFaceNet], dict[str, float]] | None = None,
 ) -> SlimFaceNet:
     """Train a SlimFaceNet to embed as the teacher does; the same call again resumes.
 
     The loss is 1 - cosine to the teacher's embedding of the same augmented view, plus the difference of the
-    standardised feature maps, plus ArcFace on the views that are not blends and whose person is known.
+    standardised feature maps, plus ArcFace on the views that are not blends and whose person is known. `settings` are
+    kept in RUN/config.json too, and a resumed run must share them.
 
     Returns:
         The student with its averaged weights, in eval mode.
@@ -77,12 +81,16 @@ def distill(
     rows = pack.where(held_out=False)
     rows = rows[pack.sources[rows] >= 0]
     labels = _labels_of_repeated_people(pack.labels[rows])
-    student = SlimFaceNet()
-    module = Distillation(student, (64, 128, 256), int(labels.max()) + 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.schedule.seed)
+        student = SlimFaceNet()
+        module = Distillation(student, (64, 128, 256), int(labels.max()) + 1)
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     label = torch.compile(teacher.to(device).eval())
-    trainer = Trainer(module, config.schedule, out=out, device=device, config={"kind": "encoder"})
+    trainer = Trainer(module, config.schedule, out=out, device=device, config={"kind": "encoder", **(settings or {})})
     known = torch.from_numpy(labels)
+    chosen = rows[:: max(1, len(rows) // 1024)]
+    calibration = to_tensor(centre_crop(pack.images[chosen], 112)).split(128)
 
     def losses(indices: Tensor, generator: torch.Generator) -> Losses:
         images = to_tensor(pack.images[rows[indices.numpy()]])
@@ -99,7 +107,7 @@ def distill(
         result = {"embedding": (1 - cosine).mean(), "maps": config.map_weight * map_loss}
         own = torch.where(mixed, -1, known[indices])
         if config.arcface_weight and bool((own >= 0).any()):
-            result["arcface"] = config.arcface_weight * module.head(embedding[own >= 0].float(), own[own >= 0])
+            result["arcface"] = config.arcface_weight * module.head(embedding[own >= 0].float(), own[own >= 0].to(device))
         return result
 
     def averaged() -> SlimFaceNet:
@@ -108,7 +116,8 @@ def distill(
         net.load_state_dict(
             {name[len(prefix) :]: v for name, v in trainer.averaged().items() if name.startswith(prefix)}
         )
-        return net.eval()
+        remeasure_batch_norms(net, calibration)
+        return net
 
     trainer.fit(
         losses,

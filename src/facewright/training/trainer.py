@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from facewright.errors import ConfigError, DataError, WorkError
 from facewright.training.atomic import atomic_path
 from facewright.training.ema import EMA
+from facewright.training.muon import Muon
 from facewright.training.seeds import seed_of
 from facewright.training.shuffle import EndlessShuffle
 
@@ -31,7 +33,7 @@ class Schedule:
 
     images: int  # images seen in the whole run
     batch: int = 128  # images
-    optimiser: str = "adamw"  # adamw or sgd
+    optimiser: str = "adamw"  # adamw, muon or sgd
     learning_rate: float = 1e-3  # at the top of the schedule
     weight_decay: float = 0.01  # on matrices and convolutions only, never on norms and biases
     momentum: float = 0.9  # sgd momentum
@@ -47,8 +49,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.images < 1 or self.batch < 1:
             raise ConfigError(f"images and batch must be at least 1, got {self.images} and {self.batch}")
-        if self.optimiser not in ("adamw", "sgd"):
-            raise ConfigError(f"optimiser must be adamw or sgd, got {self.optimiser!r}")
+        if self.optimiser not in ("adamw", "muon", "sgd"):
+            raise ConfigError(f"optimiser must be adamw, muon or sgd, got {self.optimiser!r}")
         if self.precision not in ("bf16", "fp32"):
             raise ConfigError(f"precision must be bf16 or fp32, got {self.precision!r}")
         if not 0 < self.learning_rate < 10:
@@ -107,14 +109,13 @@ class Trainer:
                 losses = loss_of(indices, generator)
             total = torch.stack([loss.float() for loss in losses.values()]).sum()
             if not torch.isfinite(total):
-                raise WorkError(
-                    f"the loss is not finite at step {number} ({self.images} images, {self._named(losses)}); the last "
-                    f"good weights are in {self.out / 'last.pt'}: lower the learning rate and run the command again"
-                )
+                raise self._not_finite("loss", number, losses)
             self.optimiser.zero_grad(set_to_none=True)
             total.backward()
         limit = math.inf if schedule.clip_norm is None else schedule.clip_norm
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), limit)
+        if not torch.isfinite(norm):
+            raise self._not_finite("gradient", number, losses)
         self.optimiser.step()
         if self.ema is not None:
             self.ema.update(self.module)
@@ -198,8 +199,11 @@ class Trainer:
                 if self.ema is not None:
                     self.ema.load_state_dict(state["ema"])
                 self.images = int(state["images"])
+            except pickle.UnpicklingError as error:
+                raise DataError(f"{last} is no checkpoint; delete it to start the run anew") from error
             except (RuntimeError, KeyError, ValueError, EOFError) as error:
-                raise DataError(f"{last} cannot be resumed from ({error}); delete it to start the run anew") from error
+                reason = str(error).splitlines()[0]
+                raise DataError(f"{last} cannot be resumed from ({reason}); delete it to start the run anew") from error
             log.info("resumed %s at %d images", self.out, self.images)
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -215,9 +219,12 @@ class Trainer:
         with (self.out / "metrics.jsonl").open("a") as stream:
             stream.write(json.dumps(row) + "\n")
 
-    @staticmethod
-    def _named(losses: Losses) -> str:
-        return ", ".join(f"{name} {float(loss.detach()):.4g}" for name, loss in losses.items())
+    def _not_finite(self, what: str, number: int, losses: Losses) -> WorkError:
+        named = ", ".join(f"{name} {float(loss.detach()):.4g}" for name, loss in losses.items())
+        return WorkError(
+            f"the {what} is not finite at step {number} ({self.images} images, {named}); what was saved before is kept "
+            f"in {self.out}: lower the learning rate and give another --out"
+        )
 
 
 def _optimiser(module: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
@@ -228,6 +235,23 @@ def _optimiser(module: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    if schedule.optimiser == "muon":
+        return Muon(_muon_groups(module, schedule), lr=schedule.learning_rate, betas=schedule.betas)
     if schedule.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, fused=True)
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=schedule.betas, fused=True)
+
+
+def _muon_groups(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
+    """Matrices and kernels for Muon; vectors and tables (class centres, one row a class) for AdamW."""
+    tables = {id(p) for part in module.modules() if getattr(part, "is_table", False) for p in part.parameters()}
+    trained = [p for p in module.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim > 1 and id(p) not in tables]
+    others = [p for p in trained if p.ndim <= 1]
+    rows = [p for p in trained if id(p) in tables]
+    groups = [
+        {"params": matrices, "weight_decay": schedule.weight_decay, "orthogonal": True},
+        {"params": rows, "weight_decay": schedule.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,104 @@
+"""What a checkpoint holds, whatever holds it: names, shapes and types first, values only when they are asked for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facewright.errors import DataError, InputError
+
+CONTAINERS = ("state_dict", "state_dict_backbone", "model_state_dict", "model")
+"""Under which names trainers keep a state dict: Lightning, arcface_torch, and two habits."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor that has not been read yet."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a source by their names in it."""
+
+    name: str  # for messages
+    entries: dict[str, Entry]
+    layout: str | None = None  # what a facewright card inside says
+
+
+def open_checkpoint(source: Path | str | Mapping[str, Any]) -> Checkpoint:
+    """Look into a checkpoint without reading its values.
+
+    Args:
+        source: a file (.pt, .pth, .ckpt and .bin as torch writes them, in both of its formats; .safetensors; .npz), or
+            a mapping of names to tensors or arrays. What the file is, is told from its first bytes.
+
+    Raises:
+        InputError: no such file.
+        DataError: empty, cut short, damaged, of another kind, or holding anything but tensors.
+    """
+    if isinstance(source, Mapping):
+        return Checkpoint("the mapping", entries_of(source, "the mapping"))
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint file")
+    from facewright.checkpoints import array_files, torch_files
+
+    with path.open("rb") as opened:
+        head = opened.read(16)
+    if not head:
+        raise DataError(f"{path} is empty; get the file again")
+    if head.startswith(b"PK"):
+        names = torch_files.zip_names(path)
+        if names and all(name.endswith(".npy") for name in names):
+            return Checkpoint(str(path), array_files.npz_entries(path))
+        return Checkpoint(str(path), entries_of(torch_files.read_zip(path, names), str(path)))
+    if head[8:9] == b"{" or path.suffix == ".safetensors":
+        return array_files.open_safetensors(path)
+    if head.startswith(b"\x80"):
+        return Checkpoint(str(path), entries_of(torch_files.read_legacy(path), str(path)))
+    raise DataError(f"{path} is no checkpoint: expected a file of torch.save, a .safetensors or a .npz file")
+
+
+def entries_of(loaded: object, name: str) -> dict[str, Entry]:
+    """The tensors of a state dict, which may lie in a trainer's checkpoint under one of `CONTAINERS`."""
+    while isinstance(loaded, Mapping):
+        inner = [key for key in CONTAINERS if isinstance(loaded.get(key), Mapping)]
+        if not inner:
+            break
+        loaded = loaded[inner[0]]
+    if not isinstance(loaded, Mapping):
+        raise DataError(f"{name} holds a {type(loaded).__name__}, expected a mapping of names to tensors")
+    if not loaded:
+        raise DataError(f"{name} holds no tensor")
+    return {str(key): _entry(value, str(key), name) for key, value in loaded.items()}
+
+
+def _entry(value: object, key: str, name: str) -> Entry:
+    if isinstance(value, Tensor):
+        tensor = value.detach()
+    elif isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
+        array = np.asarray(value)
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    else:
+        kind = f"array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise DataError(
+            f"{name}: entry {key!r} is a {kind}, expected a tensor; give the state dict alone, "
+            f"or keep it under one of {', '.join(CONTAINERS)}"
+        )
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        raise DataError(f"{name}: tensor {key!r} is sparse or quantised; save it as a plain tensor")
+    if not tensor.is_meta and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise DataError(
+            f"{name}: tensor {key!r} claims {tuple(tensor.shape)} values but stores fewer; the file is damaged"
+        )
+    return Entry(tuple(tensor.shape), tensor.dtype, lambda: tensor)

@@ -1,0 +1,109 @@
+"""Files of torch.save, in its zip format and in the one before: no code of theirs is run, no size is believed."""
+
+import pickle
+import re
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from struct import error as struct_error
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from facewright.errors import DataError
+
+_BROKEN = (
+    RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError,
+    OverflowError, MemoryError, struct_error,
+)  # fmt: skip
+"""What torch's reader raises on bytes that are no checkpoint; it has no error class of its own."""
+
+
+def zip_names(path: Path) -> list[str]:
+    """Names of the records of a zip file.
+
+    Raises:
+        DataError: cut short, or a record does not have its checksum or claims more bytes than the file has.
+    """
+    try:
+        with zipfile.ZipFile(path) as opened:
+            records = opened.infolist()
+            packed = sum(record.compress_size for record in records)
+            if packed > path.stat().st_size:
+                raise DataError(f"{path} claims {packed:,} bytes of records but is smaller; it is damaged")
+    except (zipfile.BadZipFile, *_BROKEN) as error:
+        raise DataError(f"{path} is cut short or damaged ({error}); get the file again") from error
+    return [record.filename for record in records]
+
+
+def read_zip(path: Path, names: list[str]) -> Any:
+    """What torch.save wrote, its tensors left in the file until they are touched.
+
+    Args:
+        path: the file.
+        names: of its records, from `zip_names`.
+    """
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise DataError(f"{path} is a TorchScript program, which is code; get the weights as a plain state dict")
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise DataError(f"{path} is a zip file but no checkpoint; expected a file of torch.save or a .npz file")
+    with zipfile.ZipFile(path) as opened:
+        for record in opened.infolist():
+            if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
+                raise DataError(f"{path}: record {record.filename} is compressed, which torch.save never does; refused")
+        if broken := opened.testzip():
+            raise DataError(f"{path}: record {broken} does not have its checksum; get the file again")
+    with _refusals(path):
+        return torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+
+
+def read_legacy(path: Path) -> Any:
+    """What torch.save wrote before torch 1.6; read only after the sizes it claims were found to fit in the file."""
+    if tarfile.is_tarfile(path):
+        raise DataError(f"{path} is a tar file, the format of torch before 0.2; save it again with a newer torch")
+    with _refusals(path):
+        with FakeTensorMode():  # shapes without memory
+            planned = torch.load(path, weights_only=True)
+        claimed, size = sum(_storages(planned).values()), path.stat().st_size
+        if claimed > size:
+            raise DataError(f"{path} claims {claimed:,} bytes of tensors but has {size:,}; it is cut short or damaged")
+        return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def _storages(value: object) -> dict[int, int]:
+    """Bytes of every storage below `value`, by the storage's identity."""
+    if isinstance(value, Tensor):
+        storage = value.untyped_storage()
+        return {storage._cdata: storage.nbytes()}
+    found: dict[int, int] = {}
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, set)) else ()
+    for item in inner:
+        found.update(_storages(item))
+    return found
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Say in one sentence why torch refused a file; its warnings about odd pickles say nothing more."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except pickle.UnpicklingError as error:
+        if named := re.search(r"(?:GLOBAL|function|class) ([\w.<>]+\.[\w.<>]+)", str(error)):
+            raise DataError(
+                f"{path} refers to {named[1]}, which is code and not weights: refused, nothing was run; "
+                "where it was made, save its state dict alone"
+            ) from error
+        reason = re.search(r"Unsupported [^\n]*|Can only [^\n]*|[^\n]*truncated[^\n]*", str(error))
+        raise DataError(
+            f"{path} holds something other than tensors ({reason[0] if reason else 'unreadable pickle'}); refused"
+        ) from error
+    except _BROKEN as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path} is cut short or damaged ({first}); get the file again") from error

@@ -1,0 +1,115 @@
+"""A trained face encoder: aligned crops in, unit embeddings out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facewright.data.images import to_tensor
+from facewright.encoders import ir, iresnet, mobilefacenet_arcface, vit
+from facewright.encoders.mobilefacenet import MobileFaceNet
+from facewright.encoders.slimfacenet import SlimFaceNet
+from facewright.errors import DataError, InputError
+from facewright.weights import Card, load_weights
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "slimfacenet": SlimFaceNet,
+    "mobilefacenet": MobileFaceNet,
+    **iresnet.NETWORKS,
+    **ir.NETWORKS,
+    **mobilefacenet_arcface.NETWORKS,
+    **vit.NETWORKS,
+}
+CROP_SIZE = 112
+
+
+class Encoder(nn.Module):
+    """A network in eval mode with its name and the hash of its weights.
+
+    Pictures are given as RGB whatever the network takes: `bgr` turns the colours round before it.
+    """
+
+    def __init__(self, network: nn.Module, *, name: str, sha256: str = "", width: int = 512, bgr: bool = False) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.name = name
+        self.sha256 = sha256
+        self.width = width
+        self.eval()
+        self.bgr = bgr
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Unit embeddings (B, width) of crops (B, 3, 112, 112) RGB in [-1, 1]."""
+        return F.normalize(self._raw(images))
+
+    def _raw(self, images: Tensor) -> Tensor:
+        return self.network(images.flip(1) if self.bgr else images).float()
+
+    def embed(
+        self,
+        crops: np.ndarray,
+        *,
+        batch: int = 64,
+        mirror: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Embed many crops, in float32 throughout so that figures repeat.
+
+        Args:
+            crops: uint8 (N, 112, 112, 3) RGB.
+            batch: crops at a time.
+            mirror: add the raw embedding of the mirrored crop before normalising, as the verification protocol does.
+            progress: called with (crops done, crops in all).
+
+        Returns:
+            float32 (N, width), unit rows.
+        """
+        if crops.ndim != 4 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE, 3) or crops.dtype != np.uint8:
+            raise InputError(
+                f"crops must be uint8 (N, {CROP_SIZE}, {CROP_SIZE}, 3), got {crops.dtype} {crops.shape}; align photos first"
+            )
+        device = next(self.parameters()).device
+        rows = [np.empty((0, self.width), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(crops), batch):
+                images = to_tensor(crops[start : start + batch]).to(device)
+                images = images.contiguous(memory_format=torch.channels_last)
+                raw = self._raw(images)
+                if mirror:
+                    raw = raw + self._raw(images.flip(3))
+                rows.append(F.normalize(raw).cpu().numpy())
+                if progress is not None:
+                    progress(min(start + batch, len(crops)), len(crops))
+        return np.concatenate(rows)
+
+
+def load(name: str | Path = "bundled", *, device: str = "cpu") -> Encoder:
+    """Load an encoder.
+
+    Args:
+        name: "bundled", or the path of an encoder's .safetensors file.
+        device: such as "cpu" or "cuda".
+
+    Raises:
+        InputError: no such file, or a model of another kind.
+        DataError: the file is damaged, or its card names a network that is not known here.
+    """
+    state, card = load_weights(name, kind="encoder")
+    return from_state(state, card).to(device)
+
+
+def from_state(state: dict[str, Tensor], card: Card) -> Encoder:
+    """The encoder of a state dict and its card."""
+    known = card.architecture.get("network")
+    if known not in NETWORKS:
+        raise DataError(f"encoder {card.name}: unknown network {known!r}; known: {', '.join(sorted(NETWORKS))}")
+    network = NETWORKS[known]()
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(f"encoder {card.name}: its tensors do not fit a {known} ({error})") from error
+    bgr = card.input is not None and card.input.colour == "BGR"
+    return Encoder(network, name=card.name, sha256=card.sha256, bgr=bgr)

@@ -1,0 +1,121 @@
+"""Samplers on data whose noise is known in closed form."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from facewright.diffusion.samplers import Predict, ancestral, ddim, ddim_invert, ddim_plan
+from facewright.diffusion.schedules import alpha_bars, linear_betas
+from facewright.errors import ConfigError
+
+BETAS = linear_betas(1000)
+BARS = alpha_bars(BETAS)
+
+
+def gaussian(spread: float) -> Predict:
+    """The exact noise estimate for data of standard deviation `spread` around 0."""
+
+    def predict(x: Tensor, time: int) -> Tensor:
+        bar = float(BARS[time])
+        return x * (1 - bar) ** 0.5 / (bar * spread**2 + 1 - bar)
+
+    return predict
+
+
+def single(point: Tensor) -> Predict:
+    """The exact noise estimate for data that is always `point`."""
+
+    def predict(x: Tensor, time: int) -> Tensor:
+        bar = float(BARS[time])
+        return (x - bar**0.5 * point) / (1 - bar) ** 0.5
+
+    return predict
+
+
+def start(count: int = 500) -> Tensor:
+    return torch.randn(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("steps", "error"), [(20, 0.08), (100, 0.02), (1000, 0.004)])
+def test_ddim_maps_noise_to_the_spread_of_the_data(steps: int, error: float) -> None:
+    x = start()
+    made = ddim(gaussian(0.5), x, ddim_plan(BARS, steps))
+    assert torch.allclose(made, 0.5 * x, atol=error * float(x.abs().max()))
+
+
+@pytest.mark.parametrize("steps", [1, 7, 25])
+def test_a_single_point_is_hit_exactly_from_any_noise(steps: int) -> None:
+    point = torch.linspace(-2, 2, 5, dtype=torch.float64)
+    assert torch.allclose(ddim(single(point), start(5), ddim_plan(BARS, steps)), point, atol=1e-9)
+
+
+def test_all_steps_with_full_noise_have_the_mean_of_ancestral_sampling() -> None:
+    """DDIM with eta 1 over all times is ancestral sampling with another variance, so without noise they agree."""
+    x, nothing = start(6), torch.zeros(6, dtype=torch.float64)
+    plan = ddim_plan(BARS, 1000, eta=1.0)
+    one = ddim(gaussian(0.7), x, plan, noise=lambda _: nothing)
+    assert torch.allclose(one, ancestral(gaussian(0.7), x, BETAS, noise=lambda _: nothing), rtol=1e-8)
+    posterior = BETAS[1:] * (1 - BARS[:-1]) / (1 - BARS[1:])
+    assert torch.allclose(plan.sigma.flip(0)[1:] ** 2, posterior, rtol=1e-8)
+
+
+def test_ancestral_samples_have_the_spread_of_the_data() -> None:
+    generator = torch.Generator().manual_seed(1)
+    made = ancestral(
+        gaussian(0.5), start(4000), BETAS, noise=lambda _: torch.randn(4000, generator=generator, dtype=torch.float64)
+    )
+    assert float(made.std()) == pytest.approx(0.5, abs=0.03)
+    assert float(made.mean()) == pytest.approx(0.0, abs=0.03)
+
+
+def test_the_published_variants_differ_and_lose_noise() -> None:
+    x = start()
+    exact, published = (ddim_plan(BARS, 20, variant=variant) for variant in ("exact", "published"))
+    assert exact.times == published.times
+    assert bool((published.alpha_bar_next >= exact.alpha_bar_next).all())
+    assert float(ddim(gaussian(0.5), x, published).std()) < 0.99 * float(ddim(gaussian(0.5), x, exact).std())
+    seen: dict[str, list[int]] = {"exact": [], "published": []}
+    for variant, times in seen.items():
+
+        def noise(time: int, times: list[int] = times) -> Tensor:
+            times.append(time)
+            return torch.zeros(500)
+
+        ancestral(gaussian(0.5), x, BETAS, noise=noise, variant=variant)
+    assert seen == {"exact": list(range(999, 0, -1)), "published": list(range(999, 1, -1))}
+
+
+@pytest.mark.parametrize(("steps", "error"), [(50, 0.14), (500, 0.014)])
+def test_inversion_and_sampling_undo_each_other(steps: int, error: float) -> None:
+    clean = 0.5 * start()
+    noise = ddim_invert(gaussian(0.5), clean, BARS, steps)
+    assert float(noise.std()) == pytest.approx(float(start().std()), rel=error)
+    back = ddim(gaussian(0.5), noise, ddim_plan(BARS, steps))
+    assert torch.allclose(back, clean, atol=error * float(clean.abs().max()))
+
+
+def test_the_plan_keeps_the_stride_rule() -> None:
+    plan = ddim_plan(BARS, 30)
+    assert plan.times == tuple(range(990, -1, -33))
+    assert len(plan.times) == 31, "30 does not divide 1000"
+    assert torch.equal(plan.alpha_bar, BARS[list(plan.times)])
+    assert torch.equal(plan.alpha_bar_next[:-1], plan.alpha_bar[1:])
+    assert float(plan.alpha_bar_next[-1]) == 1.0
+    assert not plan.sigma.any()
+
+
+def test_every_step_is_shown() -> None:
+    seen: list[Tensor] = []
+    made = ddim(gaussian(0.5), start(3), ddim_plan(BARS, 10), on_step=seen.append)
+    assert len(seen) == 10
+    assert torch.equal(seen[-1], made)
+
+
+def test_what_cannot_be_sampled_is_refused() -> None:
+    for steps in (0, 1001):
+        with pytest.raises(ConfigError, match=f"steps must be in 1 ... 1000, got {steps}"):
+            ddim_plan(BARS, steps)
+    with pytest.raises(ConfigError, match="exact or published, got 'Exact'"):
+        ddim_plan(BARS, 10, variant="Exact")
+    with pytest.raises(ConfigError, match="give noise="):
+        ddim(gaussian(0.5), start(), ddim_plan(BARS, 10, eta=0.5))

@@ -1,0 +1,66 @@
+"""Noise schedules against their closed forms."""
+
+import math
+
+import pytest
+import torch
+
+from facewright.diffusion.schedules import alpha_bars, constants, cosine_betas, linear_betas
+from facewright.errors import ConfigError
+
+
+@pytest.mark.parametrize("timesteps", [10, 1000, 4000])
+def test_linear_betas_keep_the_total_noise_at_any_length(timesteps: int) -> None:
+    betas = linear_betas(timesteps)
+    assert betas.dtype == torch.float64
+    assert float(betas[0]) == pytest.approx(0.1 / timesteps)
+    assert float(betas[-1]) == pytest.approx(20 / timesteps)
+    assert torch.allclose(betas.diff(), betas.diff()[:1].expand(timesteps - 1), atol=1e-12)
+
+
+def test_cosine_betas_give_the_squared_cosine() -> None:
+    length = 200
+    bars = alpha_bars(cosine_betas(length, beta_max=0.999))
+
+    def bar(time: float) -> float:
+        return math.cos(math.pi / 2 * (time + 0.008) / 1.008) ** 2
+
+    for step in (0, 1, 57, 198):
+        assert float(bars[step]) == pytest.approx(bar((step + 1) / length) / bar(0.0), rel=1e-9)
+
+
+def test_cosine_betas_stay_between_their_bounds() -> None:
+    betas = cosine_betas(100, beta_min=0.002, beta_max=0.05)
+    assert float(betas.min()) == 0.002
+    assert float(betas.max()) == 0.05
+
+
+def test_cumulative_products_fall_from_near_one() -> None:
+    betas = linear_betas(50)
+    bars = alpha_bars(betas.float())
+    product = 1.0
+    for beta, value in zip(betas.float().tolist(), bars.tolist(), strict=True):
+        product *= 1 - beta
+        assert value == pytest.approx(product, rel=1e-12)
+    assert bars.dtype == torch.float64
+
+
+def test_constants_fit_each_other_and_keep_their_type() -> None:
+    betas = cosine_betas(40)
+    tables = constants(betas)
+    alphas, bars = tables["alphas"], tables["alpha_bars"]
+    assert torch.equal(bars, alpha_bars(betas))
+    assert torch.allclose(tables["sigmas"] ** 2, betas)
+    assert torch.allclose(tables["sqrt_alphas_inv"] ** -2, alphas)
+    assert torch.allclose(
+        tables["sqrt_alpha_bars"] ** 2 + tables["sqrt_one_minus_alpha_bars"] ** 2, torch.ones(40).double()
+    )
+    weight = tables["one_minus_alphas_over_sqrt_one_minus_alpha_bars"]
+    assert torch.allclose(weight * tables["sqrt_one_minus_alpha_bars"], betas)
+    assert {table.dtype for table in constants(betas.float()).values()} == {torch.float32}
+
+
+def test_no_timesteps_are_refused() -> None:
+    for schedule in (linear_betas, cosine_betas):
+        with pytest.raises(ConfigError, match="at least 1, got 0"):
+            schedule(0)

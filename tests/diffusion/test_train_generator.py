@@ -1,0 +1,123 @@
+"""Caching latents and training the denoiser on drawn faces."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.diffusion.tiny import DENOISER, tiny_autoencoder
+from tests.training.toys import toy_pack
+
+from facewright.data.images import to_tensor
+from facewright.data.packs import FacePack
+from facewright.diffusion import DiffusionConfig, GeneratorTraining, LatentCache, cache_latents, train_generator
+from facewright.training.trainer import Schedule
+
+SCHEDULE = Schedule(images=320, batch=16, learning_rate=2e-3, ema_maximum=0.8, log_every=80, save_every=160)
+CONFIG = GeneratorTraining(SCHEDULE, DENOISER)
+
+
+def embed(faces: np.ndarray) -> np.ndarray:
+    """Means of a 4 x 4 board in red, of unit length."""
+    means = faces[:, :, :, 0].reshape(-1, 4, 32, 4, 32).mean((2, 4)).reshape(-1, 16) + 1
+    return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> FacePack:
+    pack = toy_pack(tmp_path / "pack", people=6, poses=3)
+    held_out = np.zeros(len(pack.labels), bool)
+    held_out[:3] = True
+    sources = pack.sources.copy()
+    sources[4] = -1
+    masks = pack.masks.copy()
+    masks[5, :, :4] = 0
+    return replace(pack, held_out=held_out, sources=sources, masks=masks)
+
+
+@pytest.fixture
+def cache(pack: FacePack) -> LatentCache:
+    return cache_latents(pack, tiny_autoencoder(), embed, batch=7)
+
+
+def test_the_cache_holds_every_kept_face_and_its_mirror(pack: FacePack, cache: LatentCache) -> None:
+    rows = [row for row in range(len(pack.labels)) if row != 4]
+    assert cache.latents.shape == (19, 2, 4, 16, 16)
+    assert cache.latents.dtype == np.float16
+    faces = pack.images[rows]
+    mirrored = np.ascontiguousarray(faces[:, :, ::-1])
+    assert np.array_equal(cache.embeddings, np.stack([embed(faces), embed(mirrored)], 1))
+    assert np.array_equal(cache.masks, pack.masks[rows])
+    assert np.array_equal(cache.held_out, pack.held_out[rows])
+    with torch.inference_mode():
+        for view, images in enumerate((faces, mirrored)):
+            exact = tiny_autoencoder().encode(to_tensor(images)).numpy()
+            assert np.abs(cache.latents[:, view] - exact).max() < 0.05 * np.abs(exact).max()  # bfloat16
+
+
+def test_progress_of_the_cache_ends_at_the_number_of_faces(pack: FacePack) -> None:
+    seen: list[tuple[int, int]] = []
+    cache_latents(pack, tiny_autoencoder(), embed, batch=8, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(8, 19), (16, 19), (19, 19)]
+
+
+@pytest.mark.parametrize("target", ["noise", "velocity"])
+def test_the_loss_falls_and_held_out_people_are_measured(cache: LatentCache, tmp_path: Path, target: str) -> None:
+    config = replace(CONFIG, diffusion=DiffusionConfig(target=target))
+    torch.manual_seed(0)
+    network = train_generator(cache, config, out=tmp_path / "run")
+    assert not network.training
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["denoising"] for row in rows if "denoising" in row]
+    held_out = [row["held_out"] for row in rows if "held_out" in row]
+    assert losses[-1] < losses[0] < 3
+    assert len(held_out) == 2
+    assert held_out[-1] < held_out[0]
+    x = torch.randn(2, 4, 16, 16)
+    assert network(x, torch.tensor([5, 900]), torch.from_numpy(cache.embeddings[:2, 0])).abs().sum() > 0
+
+
+def test_a_resumed_run_gives_the_same_denoiser(cache: LatentCache, tmp_path: Path) -> None:
+    config = replace(CONFIG, schedule=replace(SCHEDULE, images=64, log_every=16, save_every=32))
+
+    def stop(done: int, total: int) -> None:
+        if done == 48:
+            raise KeyboardInterrupt
+
+    torch.manual_seed(0)
+    whole = train_generator(cache, config, out=tmp_path / "whole")
+    torch.manual_seed(0)
+    with pytest.raises(KeyboardInterrupt):
+        train_generator(cache, config, out=tmp_path / "broken", progress=stop)
+    resumed = train_generator(cache, config, out=tmp_path / "broken")
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+def test_held_out_latents_and_cells_outside_the_photo_are_never_learnt_from(cache: LatentCache, tmp_path: Path) -> None:
+    config = replace(CONFIG, schedule=replace(SCHEDULE, images=32, save_every=32))
+
+    def trained(changed: LatentCache, name: str) -> torch.Tensor:
+        torch.manual_seed(0)
+        return torch.cat([p.flatten() for p in train_generator(changed, config, out=tmp_path / name).parameters()])
+
+    before = trained(cache, "before")
+    latents = cache.latents.copy()
+    latents[cache.held_out] = 7
+    assert torch.equal(trained(replace(cache, latents=latents), "held out"), before)
+    nobody = replace(cache, masks=np.zeros_like(cache.masks))
+    assert not torch.equal(trained(nobody, "masked"), before)
+    assert trained(nobody, "masked again").isfinite().all(), "a batch without a real cell must not divide by zero"
+
+
+def test_whole_contexts_are_dropped_for_guidance(cache: LatentCache, tmp_path: Path) -> None:
+    """With every context dropped the embeddings cannot matter."""
+    schedule = replace(SCHEDULE, images=32, save_every=32)
+    config = replace(CONFIG, schedule=schedule, context_dropout=1.0)
+    shuffled = replace(cache, embeddings=cache.embeddings[::-1].copy())
+    nets = []
+    for name, each in (("a", cache), ("b", shuffled)):
+        torch.manual_seed(0)
+        nets.append(train_generator(each, config, out=tmp_path / name))
+    assert all(torch.equal(p, q) for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
