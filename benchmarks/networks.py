@@ -231,7 +231,10 @@ def main() -> None:
         "",
         f"{' '.join(['python', 'benchmarks/networks.py', *sys.argv[1:]])}",
         "",
-        f"{hardware}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}.",
+        (
+            f"{hardware}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+            f"Python {platform.python_version()}."
+        ),
         f"{WARM_UP} runs to warm up, median and spread of {arguments.repeats}; difference in standard deviations.",
         "",
     ]

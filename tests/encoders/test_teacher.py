@@ -18,7 +18,7 @@ def test_embeddings_agree_with_opencv(tmp_path: Path) -> None:
     path = write_teacher(tmp_path / "t.onnx")
     faces = np.stack([toy_face(person, 0, size=112) for person in range(3)])
     with torch.inference_mode():
-        ours, _ = OnnxTeacher(path)(to_tensor(faces))
+        ours = OnnxTeacher(path)(to_tensor(faces))
     net = cv2.dnn.readNetFromONNX(str(path))
     for face, embedding in zip(faces, ours.numpy(), strict=True):
         net.setInput(((face.astype(np.float32) - 127) / 128).transpose(2, 0, 1)[None].copy())
@@ -28,7 +28,7 @@ def test_embeddings_agree_with_opencv(tmp_path: Path) -> None:
 
 def test_maps_are_given_on_request_and_nothing_is_trained(tmp_path: Path) -> None:
     teacher = OnnxTeacher(write_teacher(tmp_path / "t.onnx"))
-    embedding, maps = teacher(torch.zeros(2, 3, 112, 112), keep=tuple(MAPS))
+    embedding, maps = teacher.with_maps(torch.zeros(2, 3, 112, 112), tuple(MAPS))
     assert embedding.shape == (2, 512)
     assert [tuple(m.shape) for m in maps] == [(2, 64, 28, 28), (2, 128, 14, 14), (2, 128, 7, 7)]
     assert not embedding.requires_grad

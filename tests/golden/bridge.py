@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.golden import nets_cases
 from torch import nn
 
 from facewright import evaluation
@@ -28,10 +29,14 @@ def run(folder: str, name: str, case: Case) -> Case:
     """Compute with facewright every output array that the folder's README names for this case, under its name there.
 
     Args:
-        folder: align, diffusion or verification.
+        folder: align, diffusion, nets or verification.
         name: the file's stem.
         case: the file's arrays without its outputs.
     """
+    if folder == "nets" and nets_cases.covers_net(name):
+        # The files say out_NAME and the README says NAME: both are given.
+        outputs = nets_cases.run_net(name, case)
+        return {**outputs, **{key.removeprefix("out_"): value for key, value in outputs.items()}}
     compute = _find(folder, name)
     if compute is None:
         raise KeyError(f"facewright has nothing for {folder}/{name}")
@@ -40,7 +45,7 @@ def run(folder: str, name: str, case: Case) -> Case:
 
 def covers(folder: str, name: str) -> bool:
     """Whether `run` knows cases of this name."""
-    return _find(folder, name) is not None
+    return (folder == "nets" and nets_cases.covers_net(name)) or _find(folder, name) is not None
 
 
 def _find(folder: str, name: str) -> Callable[[Case], dict[str, Any]] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.golden import nets_cases
+from tests.golden import bridge, nets_cases
 
 HERE = Path(__file__).resolve().parent / "data" / "nets"
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "golden" / "nets"
@@ -51,7 +51,7 @@ def test_case(path: Path) -> None:
         arrays = dict(opened)
     wanted = {key: value for key, value in arrays.items() if key.startswith("out_")}
     assert wanted
-    computed = nets_cases.run_net(path.stem, {key: value for key, value in arrays.items() if key not in wanted})
+    computed = bridge.run("nets", path.stem, {key: value for key, value in arrays.items() if key not in wanted})
     layout = nets_cases.layout_of(path.stem)
     for key, expected in wanted.items():
         assert computed[key].shape == expected.shape, key

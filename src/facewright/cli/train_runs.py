@@ -83,7 +83,7 @@ def train_encoder(config: EncoderRun, out: Path, device: str) -> Path:
         licence=config.licence,
         recipe=_recipe(how, config.recipe),
     )
-    save_weights(out / "encoder.safetensors", student.state_dict(), card)
+    save_weights(out / "encoder.safetensors", student.state_dict(), card, half=True)
     return out / "encoder.safetensors"
 
 
@@ -103,21 +103,16 @@ def train_autoencoder(config: AutoencoderRun, out: Path, device: str) -> Path:
         recipe=_recipe("absolute error of pixels and edges, noise on the latents", config.recipe),
         input=InputConvention(height=128, width=128),
     )
-    save_weights(out / "autoencoder.safetensors", network.state_dict(), card)
+    save_weights(out / "autoencoder.safetensors", network.state_dict(), card, half=True)
     return out / "autoencoder.safetensors"
 
 
 def train_generator(config: GeneratorRun, out: Path, device: str) -> Path:
-    """Encode the pack once, train the denoiser, and write both networks to RUN/generator.safetensors."""
+    """Encode the pack once, train the denoiser, and write both networks to RUN/generator.safetensors at every save."""
     autoencoder, autoencoder_card = _load_autoencoder(config.autoencoder)
-    encoder = encoders.load(config.encoder or "bundled", device=device)
+    encoder = encoders.load(config.encoder or "bundled", device=device, precision="bf16")
     made_with = {"autoencoder": autoencoder_card.sha256, "encoder": encoder.sha256}
     cache = _latents(config.pack, autoencoder, encoder, path=out / "latents.npz", made_with=made_with)
-    settings = {**_settings(config), "made_with": made_with}
-    with progress_bar("training the generator") as progress:
-        denoiser = diffusion.train_generator(
-            cache, config.recipe, out=out, device=device, progress=progress, settings=settings
-        )
     how = f"denoiser trained on latents of {autoencoder_card.name} (sha256 {autoencoder_card.sha256})"
     card = Card(
         name=config.name,
@@ -129,9 +124,18 @@ def train_generator(config: GeneratorRun, out: Path, device: str) -> Path:
         input=None,
         encoder_sha256=encoder.sha256,
     )
-    parts = {"autoencoder": autoencoder, "denoiser": denoiser}
-    tensors = {f"{part}.{name}": value for part, net in parts.items() for name, value in net.state_dict().items()}
-    save_weights(out / "generator.safetensors", tensors, card)
+
+    def keep(denoiser: diffusion.ConditionalUNet) -> None:
+        parts = {"autoencoder": autoencoder, "denoiser": denoiser}
+        tensors = {f"{part}.{name}": value for part, net in parts.items() for name, value in net.state_dict().items()}
+        save_weights(out / "generator.safetensors", tensors, card, half=True)
+
+    settings = {**_settings(config), "made_with": made_with}
+    with progress_bar("training the generator") as progress:
+        denoiser = diffusion.train_generator(
+            cache, config.recipe, out=out, device=device, progress=progress, settings=settings, on_save=keep
+        )
+    keep(denoiser)
     return out / "generator.safetensors"
 
 
@@ -147,7 +151,7 @@ def train_recogniser(config: RecogniserRun, out: Path, device: str) -> Path:
         licence=config.licence,
         recipe=_recipe("ArcFace from scratch", config.recipe),
     )
-    save_weights(out / "recogniser.safetensors", trained.network.state_dict(), card)
+    save_weights(out / "recogniser.safetensors", trained.network.state_dict(), card, half=True)
     return out / "recogniser.safetensors"
 
 

@@ -86,6 +86,7 @@ def train_generator(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
     settings: Mapping[str, Any] | None = None,
+    on_save: Callable[[ConditionalUNet], None] | None = None,
 ) -> ConditionalUNet:
     """Train the denoiser; the same call again resumes.
 
@@ -150,6 +151,7 @@ def train_generator(
         samples=len(trained),
         progress=progress,
         validate=validate if len(held_out) else None,
+        on_save=None if on_save is None else lambda: on_save(_with(config.network, trainer.averaged())),
     )
     return _with(config.network, trainer.averaged())
 

@@ -1,5 +1,6 @@
 """A trained face encoder: aligned crops in, unit embeddings out."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 from facewright.data.images import to_tensor
 from facewright.encoders import ir, iresnet, mobilefacenet_arcface, vit
+from facewright.encoders.dlib_network import DlibNetwork
 from facewright.encoders.mobilefacenet import MobileFaceNet
 from facewright.encoders.slimfacenet import SlimFaceNet
+from facewright.encoders.teacher import OnnxTeacher
 from facewright.errors import DataError, InputError
 from facewright.weights import Card, load_weights
 
@@ -29,10 +32,21 @@ CROP_SIZE = 112
 class Encoder(nn.Module):
     """A network in eval mode with its name and the hash of its weights.
 
-    Pictures are given as RGB whatever the network takes: `bgr` turns the colours round before it.
+    Pictures are given as RGB whatever the network takes: `bgr` turns the colours round before it. `precision` is that
+    of `embed`: fp32, or bf16, which is some three times faster on a CPU that has it and moves an embedding by a cosine
+    of about 1e-4.
     """
 
-    def __init__(self, network: nn.Module, *, name: str, sha256: str = "", width: int = 512, bgr: bool = False) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        sha256: str = "",
+        width: int = 512,
+        bgr: bool = False,
+        precision: str = "fp32",
+    ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.name = name
@@ -40,6 +54,9 @@ class Encoder(nn.Module):
         self.width = width
         self.eval()
         self.bgr = bgr
+        if precision not in ("fp32", "bf16"):
+            raise InputError(f"precision must be fp32 or bf16, got {precision!r}")
+        self.precision = precision
 
     def forward(self, images: Tensor) -> Tensor:
         """Unit embeddings (B, width) of crops (B, 3, 112, 112) RGB in [-1, 1]."""
@@ -56,7 +73,7 @@ class Encoder(nn.Module):
         mirror: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Embed many crops, in float32 throughout so that figures repeat.
+        """Embed many crops.
 
         Args:
             crops: uint8 (N, 112, 112, 3) RGB.
@@ -69,11 +86,13 @@ class Encoder(nn.Module):
         """
         if crops.ndim != 4 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE, 3) or crops.dtype != np.uint8:
             raise InputError(
-                f"crops must be uint8 (N, {CROP_SIZE}, {CROP_SIZE}, 3), got {crops.dtype} {crops.shape}; align photos first"
+                f"crops must be uint8 (N, {CROP_SIZE}, {CROP_SIZE}, 3), got {crops.dtype} {crops.shape}; "
+                "align photos first"
             )
-        device = next(self.parameters()).device
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
         rows = [np.empty((0, self.width), np.float32)]
-        with torch.inference_mode():
+        bf16 = self.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             for start in range(0, len(crops), batch):
                 images = to_tensor(crops[start : start + batch]).to(device)
                 images = images.contiguous(memory_format=torch.channels_last)
@@ -86,22 +105,33 @@ class Encoder(nn.Module):
         return np.concatenate(rows)
 
 
-def load(name: str | Path = "bundled", *, device: str = "cpu") -> Encoder:
+def load(name: str | Path = "bundled", *, device: str = "cpu", precision: str = "fp32") -> Encoder:
     """Load an encoder.
 
     Args:
-        name: "bundled", or the path of an encoder's .safetensors file.
+        name: "bundled"; "dlib", dlib's own network, which shares nothing with the bundled one (extra `dlib`); or the
+            path of an encoder's .safetensors file, or of an .onnx file as `OnnxTeacher` takes it.
         device: such as "cpu" or "cuda".
+        precision: of `Encoder.embed`, fp32 or bf16.
 
     Raises:
         InputError: no such file, or a model of another kind.
         DataError: the file is damaged, or its card names a network that is not known here.
     """
+    if name == "dlib":
+        network = DlibNetwork()
+        return Encoder(network, name="dlib", sha256=network.sha256, width=network.width)
+    path = Path(name)
+    if path.suffix == ".onnx":
+        if not path.is_file():
+            raise InputError(f"{path}: no such .onnx file")
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        return Encoder(OnnxTeacher(path), name=path.stem, sha256=sha256, precision=precision).to(device)
     state, card = load_weights(name, kind="encoder")
-    return from_state(state, card).to(device)
+    return from_state(state, card, precision=precision).to(device)
 
 
-def from_state(state: dict[str, Tensor], card: Card) -> Encoder:
+def from_state(state: dict[str, Tensor], card: Card, *, precision: str = "fp32") -> Encoder:
     """The encoder of a state dict and its card."""
     known = card.architecture.get("network")
     if known not in NETWORKS:
@@ -112,4 +142,4 @@ def from_state(state: dict[str, Tensor], card: Card) -> Encoder:
     except RuntimeError as error:
         raise DataError(f"encoder {card.name}: its tensors do not fit a {known} ({error})") from error
     bgr = card.input is not None and card.input.colour == "BGR"
-    return Encoder(network, name=card.name, sha256=card.sha256, bgr=bgr)
+    return Encoder(network, name=card.name, sha256=card.sha256, bgr=bgr, precision=precision)

@@ -10,7 +10,14 @@ class ConvBlock(nn.Module):
     """Convolution without bias, batch norm and, unless linear, a PReLU per channel."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, groups: int = 1,
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
         linear: bool = False,
     ) -> None:
         super().__init__()

@@ -39,9 +39,7 @@ class SlimFaceNet(nn.Module):
         squeeze: int = 64,
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True))
         stages, inputs = [], stem
         for width, count in zip(widths, blocks, strict=True):
             stage = [ResidualBlock(inputs if i == 0 else width, width, stride=2 if i == 0 else 1) for i in range(count)]

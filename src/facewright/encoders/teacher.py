@@ -1,6 +1,7 @@
 """A face network in an ONNX file, run by torch in batches (to distil from)."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,12 +38,16 @@ class OnnxTeacher(nn.Module):
         for node in graph.node:
             if node.op_type not in ("Conv", "PRelu", "Add", "Reshape"):
                 raise DataError(f"{path}: node {node.op_type} is not one of Conv, PRelu, Add, Reshape")
-            attributes = {a.name: list(a.ints) if a.ints else a.i for a in node.attribute}
+            attributes: dict[str, Any] = {a.name: list(a.ints) if a.ints else a.i for a in node.attribute}
             self.nodes.append((node.op_type, list(node.input), node.output[0], attributes))
         self.source, self.result = graph.input[0].name, graph.output[0].name
 
-    def forward(self, images: Tensor, keep: tuple[str, ...] = ()) -> tuple[Tensor, list[Tensor]]:
-        """Embedding (B, 512), not normalised, and the feature maps named in `keep`."""
+    def forward(self, images: Tensor) -> Tensor:
+        """Embedding (B, 512), not normalised, of images (B, 3, 112, 112) RGB in [-1, 1]."""
+        return self.with_maps(images, ())[0]
+
+    def with_maps(self, images: Tensor, keep: tuple[str, ...]) -> tuple[Tensor, list[Tensor]]:
+        """Embedding as `forward` gives it, and the feature maps named in `keep`."""
         values = {self.source: (images * 127.5 + 0.5) / 128.0}
         kept = {}
         for operation, inputs, output, attributes in self.nodes:

@@ -86,7 +86,7 @@ def distill(
         student = SlimFaceNet()
         module = Distillation(student, (64, 128, 256), int(labels.max()) + 1)
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    label = torch.compile(teacher.to(device).eval())
+    label = torch.compile(teacher.to(device).eval().with_maps)
     trainer = Trainer(module, config.schedule, out=out, device=device, config={"kind": "encoder", **(settings or {})})
     known = torch.from_numpy(labels)
     chosen = rows[:: max(1, len(rows) // 1024)]
@@ -97,7 +97,7 @@ def distill(
         x, mixed = views(images, config, generator)
         x = x.to(device).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            target, targets = label(x, keep=TEACHER_MAPS)
+            target, targets = label(x, TEACHER_MAPS)
         maps = student.features(x)
         embedding = student.embed_features(maps[-1])
         cosine = F.cosine_similarity(embedding.float(), target.float())
@@ -107,7 +107,9 @@ def distill(
         result = {"embedding": (1 - cosine).mean(), "maps": config.map_weight * map_loss}
         own = torch.where(mixed, -1, known[indices])
         if config.arcface_weight and bool((own >= 0).any()):
-            result["arcface"] = config.arcface_weight * module.head(embedding[own >= 0].float(), own[own >= 0].to(device))
+            result["arcface"] = config.arcface_weight * module.head(
+                embedding[own >= 0].float(), own[own >= 0].to(device)
+            )
         return result
 
     def averaged() -> SlimFaceNet:

@@ -66,7 +66,7 @@ def labelled_crops(data: Path) -> tuple[np.ndarray, np.ndarray]:
     else:
         faces = read_set(data)
         kept = np.flatnonzero([row.kept for row in faces.rows])
-        crops, labels = faces.crops(kept), faces.identities[kept]
+        crops, labels = faces.crops(kept.tolist()), faces.identities[kept]
     people, labels = np.unique(labels, return_inverse=True)
     if len(people) < 2:
         raise DataError(f"{data} holds {len(people)} people; a recogniser needs at least 2 to tell apart")

@@ -59,25 +59,25 @@ class Muon(torch.optim.Optimizer):
                     continue
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 update = self._muon if group["orthogonal"] else self._adam
-                parameter.sub_(update(parameter, group), alpha=group["lr"])
+                parameter.sub_(update(parameter, parameter.grad, group), alpha=group["lr"])
 
-    def _muon(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+    def _muon(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        average = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-        ahead = torch.lerp(parameter.grad, average, group["momentum"])
+        average = state["momentum"].lerp_(grad, 1 - group["momentum"])
+        ahead = torch.lerp(grad, average, group["momentum"])
         flat = ahead.reshape(len(ahead), -1)
         update = orthogonalise(flat).to(parameter.dtype) * (RMS * max(flat.shape) ** 0.5)
         return update.view(ahead.shape)
 
-    def _adam(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+    def _adam(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())
             state["first"], state["second"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         state["step"] += 1
         low, high = group["betas"]
-        first = state["first"].lerp_(parameter.grad, 1 - low) / (1 - low ** float(state["step"]))
-        second = state["second"].lerp_(parameter.grad.square(), 1 - high) / (1 - high ** float(state["step"]))
+        first = state["first"].lerp_(grad, 1 - low) / (1 - low ** float(state["step"]))
+        second = state["second"].lerp_(grad.square(), 1 - high) / (1 - high ** float(state["step"]))
         return first / (second.sqrt() + 1e-8)

@@ -130,6 +130,7 @@ class Trainer:
         progress: Callable[[int, int], None] | None = None,
         validate: Callable[[], Mapping[str, float]] | None = None,
         validate_every: int | None = None,
+        on_save: Callable[[], None] | None = None,
     ) -> None:
         """Train to the end of the schedule; an interrupt saves first, then stops.
 
@@ -140,6 +141,7 @@ class Trainer:
             progress: called with (images seen, images in all).
             validate: measures the present state; written to the metrics.
             validate_every: images between two validations.
+            on_save: called after each save, to keep weights in use while a long run goes on.
         """
         schedule = self.schedule
         order = EndlessShuffle(samples, seed=schedule.seed)
@@ -161,6 +163,8 @@ class Trainer:
                     self._write_metrics(dict(validate()))
                 if self._due(before, schedule.save_every):
                     self.save()
+                    if on_save is not None:
+                        on_save()
         except KeyboardInterrupt:
             self.save()
             raise
