@@ -15,7 +15,20 @@ from facewright.cli.console import note
 from facewright.errors import FaceError
 
 # In the order of the help page. A command's module imports what it needs inside its function, so that help is quick.
-COMMANDS = ("demo", "doctor", "align", "embed", "contexts", "sample", "set_check", "evaluate", "pack", "train")
+COMMANDS = (
+    "demo",
+    "doctor",
+    "align",
+    "embed",
+    "contexts",
+    "sample",
+    "set_check",
+    "evaluate",
+    "pack",
+    "train",
+    "layouts",
+    "import_weights",
+)
 
 _WRITE_FAILED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
