@@ -56,7 +56,7 @@ def examine() -> dict[str, Any]:
         },
         "devices": [_cuda(index) for index in range(torch.cuda.device_count())],
         "device": "cpu",  # what every command uses unless --device says otherwise
-        "precision": {"embed": "fp32", "sample": "fp32", "train": Schedule.precision},
+        "precision": {"embed": "fp32", "sample": "bf16", "train": Schedule.precision},
         "models": {
             kind: {
                 "name": card.name,
