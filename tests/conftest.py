@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-# Before torch, OpenCV or matplotlib are first imported by a test. One thread: the networks of the tests are so small that
-# several threads cost more than they give, and on a busy machine wait for each other.
+# Before torch, OpenCV or matplotlib are first imported by a test. One thread: the networks of the tests are so small
+# that several threads cost more than they give, and on a busy machine wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
 

@@ -15,6 +15,7 @@ from facewright.cli.demo import DemoConfig, Models, run_loop
 from facewright.cli.demo_pairs import Lfw, find_lfw, held_out_pairs
 from facewright.data.sets import read_set
 from facewright.errors import ConfigError, InputError
+from facewright.synthesis import uniform_contexts
 
 CONFIG = DemoConfig(identities=3, held_out=3, per_identity=4, steps=1, recogniser_images=8, seed=5)
 
@@ -76,7 +77,15 @@ class ToyDetector:
 
 @pytest.fixture
 def models() -> Models:
-    return Models(ToyEncoder(), ToyGenerator(), ToyDetector(), train=lambda config, data, out, progress: ToyEncoder())
+    return Models(
+        ToyEncoder(),
+        ToyGenerator(),
+        ToyDetector(),
+        train=lambda config, data, out, progress: ToyEncoder(),
+        draw=lambda config: uniform_contexts(
+            config.identities + config.held_out, seed=config.seed, width=ToyEncoder.width
+        ),
+    )
 
 
 def test_writes_report_figures_and_grid(models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,8 @@ class DemoConfig:
     held_out: int = 8  # further new people that the recogniser is measured on where there is no LFW
     per_identity: int = 8  # images
     steps: int = 25  # of the sampler
+    guidance: float = 2.0
+    min_angle: float = 1.2  # radians between two identities
     recogniser_images: int = 6_000  # seen in training
     seed: int = 0
 
@@ -52,6 +54,7 @@ class Models:
     generator: "FaceGenerator"
     detector: "Detector"
     train: Callable[["DemoConfig", Path, Path, Progress], "CropEncoder"]  # config, set, run folder, progress
+    draw: Callable[["DemoConfig"], "Embeddings"]  # identities and held_out new people
 
 
 def register(app: typer.Typer) -> None:
@@ -107,7 +110,16 @@ def load_models(device: str) -> Models:
         generator=diffusion.load("bundled", device=device),
         detector=load_detector(),
         train=lambda config, data, out, progress: train_recogniser(config, data, out, progress, device=device),
+        draw=draw_people,
     )
+
+
+def draw_people(config: DemoConfig) -> "Embeddings":
+    """New people spread as the bundled encoder spreads real ones."""
+    from facewright.synthesis import fitted_contexts, load_statistics
+
+    count = config.identities + config.held_out
+    return fitted_contexts(count, load_statistics(), seed=config.seed, min_angle=config.min_angle)
 
 
 def train_recogniser(config: DemoConfig, data: Path, out: Path, progress: Progress, *, device: str) -> "CropEncoder":
@@ -115,7 +127,9 @@ def train_recogniser(config: DemoConfig, data: Path, out: Path, progress: Progre
     from facewright.recognition import RecognitionConfig, train
     from facewright.training.trainer import Schedule
 
-    schedule = Schedule(images=config.recogniser_images, batch=64, learning_rate=1e-3, seed=config.seed)
+    schedule = Schedule(
+        images=config.recogniser_images, batch=64, optimiser="muon", learning_rate=2e-3, seed=config.seed
+    )
     return train(RecognitionConfig(data=data, schedule=schedule), out=out, device=device, progress=progress)
 
 
@@ -129,10 +143,9 @@ def run_loop(
     from facewright.cli.report import Loop
     from facewright.data.sets import read_set
     from facewright.evaluation import measure_set
-    from facewright.synthesis import uniform_contexts
 
     clock = Clock()
-    contexts = uniform_contexts(config.identities + config.held_out, seed=config.seed, width=models.encoder.width)
+    contexts = models.draw(config)
     shown = slice(0, config.identities)
     with clock.step("New people", f"{config.identities} × {config.per_identity} pictures, {config.steps} steps") as bar:
         _sample(models, _rows(contexts, shown), config, out / "faces", bar)
@@ -228,6 +241,7 @@ def _sample(models: Models, contexts: "Embeddings", config: DemoConfig, out: Pat
         out=out,
         encoder=models.encoder,
         steps=config.steps,
+        guidance=config.guidance,
         seed=config.seed,
         batch=16,
         image_size=models.generator.image_size,

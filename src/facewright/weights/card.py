@@ -99,9 +99,9 @@ class Card:
             lines.append(f"- conditioned on embeddings of the encoder `{self.encoder_sha256}`")
         lines += ["", "## Data", "", self.data, "", "## Recipe", "", self.recipe, "", "## Licence", "", self.licence]
         lines += ["", "## Measured", ""]
-        lines += [f"- {name}: {value}" for name, value in self.measured.items()] or ["Nothing measured yet."]
+        lines += [f"- {name}: {value}" for name, value in sorted(self.measured.items())] or ["Nothing measured yet."]
         return "\n".join(lines) + "\n"
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items())
+    return ", ".join(f"{key} {value}" for key, value in sorted(values.items()))
