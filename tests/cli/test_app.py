@@ -65,7 +65,7 @@ def test_every_command_of_the_contract_is_there() -> None:
 def test_every_command_shows_one_worked_example() -> None:
     for path, text in _commands(typer.main.get_command(app.build())):
         assert text.count("Example:") == 1, path
-        assert f"facewright {path} " in text.partition("Example:")[2], path
+        assert f"facewright {path} " in f"{text.partition('Example:')[2]} ", path
 
 
 def test_help_is_quick_and_loads_no_torch() -> None:
