@@ -33,8 +33,8 @@ class Encoder(nn.Module):
     """A network in eval mode with its name and the hash of its weights.
 
     Pictures are given as RGB whatever the network takes: `bgr` turns the colours round before it. `precision` is that
-    of `embed`: fp32, or bf16, which is some three times faster on a CPU that has it and moves an embedding by a cosine
-    of about 1e-4.
+    of `embed`: fp32, or bf16, which is twice as fast on a CPU that has it and leaves a cosine of at least 0.9999 to
+    the float32 embedding (bundled encoder, 256 LFW crops).
     """
 
     def __init__(
