@@ -12,7 +12,15 @@ from tests.training.toys import toy_pack
 
 from facewright.data.images import to_tensor
 from facewright.data.packs import FacePack
-from facewright.diffusion import DiffusionConfig, GeneratorTraining, LatentCache, cache_latents, train_generator
+from facewright.diffusion import (
+    DiffusionConfig,
+    GeneratorTraining,
+    LatentCache,
+    cache_latents,
+    decode_and_embed,
+    train_generator,
+)
+from facewright.errors import ConfigError
 from facewright.training.trainer import Schedule
 
 SCHEDULE = Schedule(images=320, batch=16, learning_rate=2e-3, ema_maximum=0.8, log_every=80, save_every=160)
@@ -121,3 +129,35 @@ def test_whole_contexts_are_dropped_for_guidance(cache: LatentCache, tmp_path: P
         torch.manual_seed(0)
         nets.append(train_generator(each, config, out=tmp_path / name))
     assert all(torch.equal(p, q) for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
+
+
+def embed_tensor(crops: torch.Tensor) -> torch.Tensor:
+    """Means of a 4 x 4 board in red, with a gradient; the contexts of the cache are where all are positive."""
+    return torch.nn.functional.normalize(torch.nn.functional.adaptive_avg_pool2d(crops[:, :1], 4).flatten(1))
+
+
+def test_the_identity_term_brings_the_guessed_faces_near_their_contexts(cache: LatentCache, tmp_path: Path) -> None:
+    def cosine_lack(weight: float) -> float:
+        config = replace(CONFIG, identity_weight=weight, identity_share=0.5)
+        out = tmp_path / str(weight)
+        train_generator(cache, config, out=out, identify=decode_and_embed(tiny_autoencoder(), embed_tensor))
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        return float([row["identity"] for row in rows if "identity" in row][-1] / weight)
+
+    assert cosine_lack(30.0) < 0.97 * cosine_lack(1e-6)
+
+
+def test_an_identity_term_needs_a_judge(cache: LatentCache, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no encoder to judge"):
+        train_generator(cache, replace(CONFIG, identity_weight=1.0), out=tmp_path / "run")
+
+
+def test_the_judge_is_differentiable_and_shifts_the_crop_alike_for_one_seed() -> None:
+    identify = decode_and_embed(tiny_autoencoder(), embed_tensor)
+    latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    first = identify(latents, torch.Generator().manual_seed(1))
+    assert torch.equal(first, identify(latents, torch.Generator().manual_seed(1)))
+    assert not torch.equal(first, identify(latents, torch.Generator().manual_seed(2)))
+    first[:, 0].sum().backward()
+    assert latents.grad is not None
+    assert latents.grad.abs().sum() > 0

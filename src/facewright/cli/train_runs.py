@@ -1,5 +1,6 @@
 """What `facewright train` runs for each kind: the config that its file mirrors, and the call."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -131,9 +132,19 @@ def train_generator(config: GeneratorRun, out: Path, device: str) -> Path:
         save_weights(out / "generator.safetensors", tensors, card, half=True)
 
     settings = {**_settings(config), "made_with": made_with}
+    judge = diffusion.decode_and_embed(
+        copy.deepcopy(autoencoder).to(device), encoder.requires_grad_(requires_grad=False)
+    )
     with progress_bar("training the generator") as progress:
         denoiser = diffusion.train_generator(
-            cache, config.recipe, out=out, device=device, progress=progress, settings=settings, on_save=keep
+            cache,
+            config.recipe,
+            out=out,
+            device=device,
+            progress=progress,
+            settings=settings,
+            on_save=keep,
+            identify=judge,
         )
     keep(denoiser)
     return out / "generator.safetensors"

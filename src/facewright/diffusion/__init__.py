@@ -5,7 +5,13 @@ from facewright.diffusion.generator import DiffusionConfig, Generator, load
 from facewright.diffusion.samplers import ancestral, ddim, ddim_invert, ddim_plan
 from facewright.diffusion.schedules import alpha_bars, cosine_betas, linear_betas
 from facewright.diffusion.train_autoencoder import AutoencoderTraining, train_autoencoder
-from facewright.diffusion.train_generator import GeneratorTraining, LatentCache, cache_latents, train_generator
+from facewright.diffusion.train_generator import (
+    GeneratorTraining,
+    LatentCache,
+    cache_latents,
+    decode_and_embed,
+    train_generator,
+)
 from facewright.diffusion.unet import ConditionalUNet, UNetConfig
 
 __all__ = [
@@ -25,6 +31,7 @@ __all__ = [
     "ddim",
     "ddim_invert",
     "ddim_plan",
+    "decode_and_embed",
     "linear_betas",
     "load",
     "train_autoencoder",
