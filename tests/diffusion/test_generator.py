@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.diffusion.tiny import AUTOENCODER, DENOISER, tiny_autoencoder, tiny_card, tiny_generator
+from tests.diffusion.tiny import AUTOENCODER, DENOISER, tiny_autoencoder, tiny_card, tiny_generator, tiny_unet
 from torch import Tensor, nn
 
 from facewright import diffusion
-from facewright.diffusion import DiffusionConfig, Generator
+from facewright.diffusion import SAMPLERS, DiffusionConfig, Generator, SamplerConfig
 from facewright.diffusion.generator import architecture
 from facewright.errors import ConfigError, DataError, InputError
 from facewright.weights import save_weights
@@ -48,6 +48,78 @@ def test_guidance_1_is_off_and_0_forgets_the_context() -> None:
     assert not torch.equal(generator.sample(contexts, noise, steps=2, guidance=3.0), plain)
 
 
+def test_a_whole_config_says_the_same_as_its_parts() -> None:
+    generator = tiny_generator()
+    contexts, noise = asked()
+    config = SamplerConfig("dpmpp-2m", steps=3, guidance=2.0)
+    made = generator.sample(contexts, noise, sampler=config)
+    assert torch.equal(made, generator.sample(contexts, noise, sampler="dpmpp-2m", steps=3, guidance=2.0))
+    half = replace(config, guidance_interval=(0.0, 0.5))
+    assert not torch.equal(generator.sample(contexts, noise, sampler=half), made)
+    late = replace(config, identity_from=1e-4)
+    empty = generator.sample(contexts, noise, sampler=late)
+    assert torch.equal(generator.sample(-contexts, noise, sampler=late), empty), "no time is that late"
+
+
+def test_a_negative_identity_counts_only_under_guidance() -> None:
+    generator = tiny_generator()
+    contexts, noise = asked()
+    other = contexts.flip(0)
+    plain = generator.sample(contexts, noise, steps=2)
+    assert torch.equal(generator.sample(contexts, noise, steps=2, negative=other), plain)
+    away = generator.sample(contexts, noise, steps=2, guidance=1.5, negative=other)
+    assert not torch.equal(away, generator.sample(contexts, noise, steps=2, guidance=1.5))
+    assert not torch.equal(away, plain)
+
+
+def test_guidance_off_calls_the_network_once_a_step_and_on_doubles_the_rows() -> None:
+    generator = tiny_generator()
+    contexts, noise = asked()
+    rows: list[int] = []
+    generator.denoiser.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    generator.sample(contexts, noise, sampler="unipc", steps=3)
+    generator.sample(contexts, noise, sampler="unipc", steps=3, guidance=2.0)
+    assert rows == [2, 2, 2, 4, 4, 4]
+
+
+class Gaussian(nn.Module):
+    """The exact answer of a denoiser for latents of standard deviation 0.7 around 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(channels=4, context_inputs=16)
+        self.final = nn.Linear(1, 1)
+        self.bars = diffusion.alpha_bars(diffusion.linear_betas(1000))
+
+    def forward(self, x: Tensor, times: Tensor, context: Tensor, *, drop: Tensor | None = None) -> Tensor:
+        bar = self.bars[times].view(-1, 1, 1, 1)
+        return (x * (1 - bar).sqrt() / (bar * 0.49 + 1 - bar)).float()
+
+
+def test_a_picture_is_traced_back_to_the_noise_that_gives_it() -> None:
+    generator = Generator(tiny_autoencoder(), Gaussian(), DiffusionConfig(target="noise"), tiny_card())  # type: ignore[arg-type]
+    contexts, _ = asked()
+    pictures = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    noise = generator.invert(pictures, contexts, steps=40)
+    assert noise.shape == (2, 4, 16, 16)
+    with torch.inference_mode():
+        latents = generator.autoencoder.encode(pictures)
+    predict = generator.noise_estimate(contexts, SamplerConfig())
+    back = diffusion.ddim(predict, noise, diffusion.ddim_plan(generator.alpha_bars, 40))
+    assert torch.allclose(back, latents, atol=1e-3)
+
+
+def test_an_unconditional_generator_has_nothing_to_guide_by() -> None:
+    network = tiny_unet(replace(DENOISER, context_inputs=None))
+    generator = Generator(tiny_autoencoder(), network, DiffusionConfig(), tiny_card()).eval()
+    _, noise = asked()
+    nobody = torch.zeros(2, 0)
+    assert generator.sample(nobody, noise, sampler="unipc", steps=2).shape == (2, 3, 128, 128)
+    for config in (SamplerConfig(guidance=2.0), SamplerConfig(identity_from=0.5)):
+        with pytest.raises(ConfigError, match="knows no identities"):
+            generator.sample(nobody, noise, sampler=config)
+
+
 class Exact(nn.Module):
     """The exact answer of a denoiser for data that is always `point`."""
 
@@ -64,7 +136,7 @@ class Exact(nn.Module):
         return noise if self.target == "noise" else bar.sqrt() * noise - (1 - bar).sqrt() * self.point
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddim-published", "ddpm"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("target", ["noise", "velocity"])
 def test_an_exact_denoiser_gives_the_picture_of_its_point(target: str, sampler: str) -> None:
     point = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3))
@@ -79,12 +151,16 @@ def test_an_exact_denoiser_gives_the_picture_of_its_point(target: str, sampler: 
 def test_wrong_requests_are_refused() -> None:
     generator = tiny_generator()
     contexts, noise = asked()
-    with pytest.raises(ConfigError, match="unknown sampler 'euler'; known: ddim"):
-        generator.sample(contexts, noise, sampler="euler")
+    with pytest.raises(ConfigError, match="unknown sampler 'heun'; known: ddim"):
+        generator.sample(contexts, noise, sampler="heun")
     with pytest.raises(ConfigError, match="ddpm needs step_noise"):
         generator.sample(contexts, noise, sampler="ddpm")
-    with pytest.raises(ConfigError, match="steps must be in 1"):
+    with pytest.raises(ConfigError, match="steps must be at least 1, got 0"):
         generator.sample(contexts, noise, steps=0)
+    with pytest.raises(ConfigError, match=r"steps must be in 1 \.\.\. 1000, got 1001"):
+        generator.sample(contexts, noise, steps=1001)
+    with pytest.raises(InputError, match="negative contexts must have the shape"):
+        generator.sample(contexts, noise, guidance=2.0, negative=contexts[:1])
     with pytest.raises(ConfigError, match="noise or velocity, got 'x0'"):
         DiffusionConfig(target="x0")
 

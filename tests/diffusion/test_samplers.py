@@ -4,9 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from facewright.diffusion.samplers import Predict, ancestral, ddim, ddim_invert, ddim_plan
-from facewright.diffusion.schedules import alpha_bars, linear_betas
-from facewright.errors import ConfigError
+from facewright.diffusion.samplers import (
+    Predict,
+    ancestral,
+    ddim,
+    ddim_invert,
+    ddim_invert_exactly,
+    ddim_plan,
+    ddim_plan_through,
+)
+from facewright.diffusion.schedules import alpha_bars, linear_betas, respaced_betas, sampling_times
+from facewright.errors import ConfigError, WorkError
 
 BETAS = linear_betas(1000)
 BARS = alpha_bars(BETAS)
@@ -92,6 +100,52 @@ def test_inversion_and_sampling_undo_each_other(steps: int, error: float) -> Non
     assert float(noise.std()) == pytest.approx(float(start().std()), rel=error)
     back = ddim(gaussian(0.5), noise, ddim_plan(BARS, steps))
     assert torch.allclose(back, clean, atol=error * float(clean.abs().max()))
+
+
+@pytest.mark.parametrize("variant", ["exact", "published"])
+@pytest.mark.parametrize("steps", [10, 50])
+def test_exact_inversion_undoes_sampling_to_rounding(steps: int, variant: str) -> None:
+    """In both directions, for an estimate that bends, where the inversion of first order is off by a step's size."""
+
+    def bent(x: Tensor, time: int) -> Tensor:
+        return gaussian(0.5)(x, time) + 0.1 * torch.sin(2 * x)
+
+    plan = ddim_plan(BARS, steps, variant=variant)
+    noise = start(50)
+    clean = ddim(bent, noise, plan)
+    found = ddim_invert_exactly(bent, clean, plan, tolerance=1e-10)
+    assert torch.allclose(found, noise, atol=1e-6)
+    assert torch.allclose(ddim(bent, found, plan), clean, atol=1e-8)
+    rough = ddim_invert(bent, clean, BARS, steps, variant=variant)
+    assert float((rough - noise).abs().max()) > 1e-2
+
+
+def test_an_inversion_that_does_not_settle_is_named() -> None:
+    def steep(x: Tensor, time: int) -> Tensor:
+        return -3 * x
+
+    plan = ddim_plan(BARS, 5)
+    with pytest.raises(WorkError, match=r"did not settle at time \d+ .* after 20 iterations\); take more than 5 steps"):
+        ddim_invert_exactly(steep, start(3), plan, iterations=20)
+    with pytest.raises(ConfigError, match="eta > 0"):
+        ddim_invert_exactly(steep, start(3), ddim_plan(BARS, 5, eta=1.0))
+
+
+def test_a_respaced_chain_has_the_levels_of_its_times() -> None:
+    times = sampling_times(BARS, 20, spacing="karras")
+    betas = respaced_betas(BETAS, times)
+    assert torch.allclose(alpha_bars(betas), BARS[sorted(times)])
+    assert bool((betas > 0).all() and (betas < 1).all())
+    assert respaced_betas(BETAS, range(1000)) is BETAS
+
+
+def test_a_plan_goes_through_any_times() -> None:
+    times = (999, 700, 4, 0)
+    plan = ddim_plan_through(BARS, times)
+    assert torch.equal(plan.alpha_bar, BARS[list(times)])
+    assert torch.equal(plan.alpha_bar_next, torch.cat([BARS[[700, 4, 0]], torch.ones(1).double()]))
+    published = ddim_plan_through(BARS, times, variant="published")
+    assert torch.equal(published.alpha_bar_next, torch.cat([BARS[[699, 3]], torch.ones(2).double()]))
 
 
 def test_the_plan_keeps_the_stride_rule() -> None:

@@ -1,11 +1,20 @@
 """Noise schedules against their closed forms."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 
-from facewright.diffusion.schedules import alpha_bars, constants, cosine_betas, linear_betas
+from facewright.diffusion.schedules import (
+    SPACINGS,
+    alpha_bars,
+    constants,
+    cosine_betas,
+    levels,
+    linear_betas,
+    sampling_times,
+)
 from facewright.errors import ConfigError
 
 
@@ -64,3 +73,50 @@ def test_no_timesteps_are_refused() -> None:
     for schedule in (linear_betas, cosine_betas):
         with pytest.raises(ConfigError, match="at least 1, got 0"):
             schedule(0)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("betas", [linear_betas(1000), cosine_betas(200, beta_max=0.999), linear_betas(100)])
+def test_times_fall_and_are_as_many_as_asked(betas: torch.Tensor, spacing: str) -> None:
+    bars = alpha_bars(betas)
+    for steps in (1, 2, 7, 16, 90, len(bars)):
+        times = sampling_times(bars, steps, spacing=spacing)
+        assert all(one > other for one, other in pairwise(times))
+        if spacing == "stride":
+            assert len(times) >= steps
+            assert times[-1] == 0
+        else:
+            assert len(times) == steps
+            assert times[0] == len(bars) - 1
+            assert times[-1] >= 0
+    assert sampling_times(bars, len(bars), spacing=spacing) == tuple(reversed(range(len(bars))))
+
+
+def test_times_are_even_in_what_the_spacing_names() -> None:
+    bars = alpha_bars(linear_betas(100_000))
+    sigma = ((1 - bars) / bars).sqrt()
+    assert sampling_times(bars, 4, spacing="trailing") == (99_999, 74_999, 49_999, 24_999)
+    for spacing, scale in (("log-snr", sigma.log()), ("karras", sigma ** (1 / 7))):
+        values = scale[list(sampling_times(bars, 12, spacing=spacing))]
+        steps = values.diff()
+        assert torch.allclose(steps, steps[:1].expand(11), rtol=3e-2)
+        assert values[-1] == scale[0]
+
+
+def test_times_that_cannot_be_chosen_are_refused() -> None:
+    bars = alpha_bars(linear_betas(100))
+    for steps in (0, 101):
+        with pytest.raises(ConfigError, match=f"steps must be in 1 ... 100, got {steps}"):
+            sampling_times(bars, steps)
+    with pytest.raises(ConfigError, match="unknown spacing 'even'; known: stride, trailing"):
+        sampling_times(bars, 5, spacing="even")
+
+
+def test_levels_end_without_noise() -> None:
+    bars = alpha_bars(linear_betas(1000))
+    run = levels(bars, (999, 400, 3))
+    assert (run.signal[-1], run.noise[-1], run.log_snr[-1]) == (1.0, 0.0, math.inf)
+    for k, time in enumerate((999, 400, 3)):
+        assert run.signal[k] ** 2 == pytest.approx(float(bars[time]))
+        assert run.signal[k] ** 2 + run.noise[k] ** 2 == pytest.approx(1.0)
+        assert run.log_snr[k] == pytest.approx(math.log(run.signal[k] / run.noise[k]))

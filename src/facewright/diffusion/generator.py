@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from facewright.diffusion.autoencoder import Autoencoder, AutoencoderConfig
-from facewright.diffusion.samplers import Predict, ancestral, ddim, ddim_plan
+from facewright.diffusion.guidance import guided
+from facewright.diffusion.samplers import Predict, ddim_invert_exactly, ddim_plan
+from facewright.diffusion.samplers_config import SamplerConfig, run_sampler, sampler_config
 from facewright.diffusion.schedules import alpha_bars, linear_betas
 from facewright.diffusion.unet import ConditionalUNet, UNetConfig
 from facewright.errors import ConfigError, DataError
@@ -17,7 +19,6 @@ from facewright.weights import Card, load_weights
 
 LATENT_SIDE = 16
 IMAGE_SIZE = 128
-SAMPLERS = ("ddim", "ddim-published", "ddpm")
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,10 @@ class Generator(nn.Module):
         contexts: Tensor,
         noise: Tensor,
         *,
-        sampler: str = "ddim",
-        steps: int = 25,
-        guidance: float = 1.0,
+        sampler: str | SamplerConfig = "ddim",
+        steps: int | None = None,
+        guidance: float | None = None,
+        negative: Tensor | None = None,
         step_noise: Callable[[int], Tensor] | None = None,
     ) -> Tensor:
         """Make pictures; the same arguments give the same pictures.
@@ -73,47 +75,77 @@ class Generator(nn.Module):
         Args:
             contexts: identity embeddings, (B, D), unit length, on any device.
             noise: unit normal, (B, *latent_shape).
-            sampler: ddim, ddim-published (the step of the public IDiff-Face code) or ddpm (all time steps).
-            steps: of ddim; ddpm always takes all.
-            guidance: weight w of classifier-free guidance, empty + w (conditioned - empty) (Ho & Salimans 2022); 1 is
-                off and costs half.
-            step_noise: unit normal noise of step k, (B, *latent_shape); needed by ddpm only.
+            sampler: a name of `samplers_config.SAMPLERS`, or everything in one record.
+            steps: calls of the network, with a sampler given by name; None: 25.
+            guidance: weight w of classifier-free guidance, empty + w (conditioned - empty) (Ho & Salimans 2022), with a
+                sampler given by name; None or 1 is off and costs half.
+            negative: embeddings of other identities, (B, D), that guidance moves away from in place of the empty
+                context; it counts where the weight is not 1.
+            step_noise: unit normal noise of draw k, (B, *latent_shape), for the samplers that add noise on the way.
 
         Returns:
             Pictures, (B, 3, 128, 128) RGB in [-1, 1], on the CPU; the central 112 x 112 is the ArcFace crop.
         """
-        if sampler not in SAMPLERS:
-            raise ConfigError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
-        contexts, x = contexts.to(self.device), noise.to(self.device)
-        predict = self._noise_estimate(contexts, guidance)
+        config = sampler_config(sampler, steps=steps, guidance=guidance)
+        predict = self.noise_estimate(contexts, config, negative=negative)
+        draw = None if step_noise is None else lambda k: step_noise(k).to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            if sampler == "ddpm":
-                if step_noise is None:
-                    raise ConfigError("sampler ddpm needs step_noise")
-                x = ancestral(predict, x, self.betas, noise=lambda i: step_noise(i).to(self.device))
-            else:
-                variant = "published" if sampler == "ddim-published" else "exact"
-                x = ddim(predict, x, ddim_plan(self.alpha_bars, steps, variant=variant))
+            x = run_sampler(config, predict, noise.to(self.device), self.betas, step_noise=draw)
             return self.autoencoder.decode(x).cpu()
 
-    def _noise_estimate(self, contexts: Tensor, guidance: float) -> Predict:
-        count = len(contexts)
-        guided = guidance != 1.0
-        both = torch.cat([contexts, contexts]) if guided else contexts
-        drop = torch.cat([torch.zeros(count), torch.ones(count)]).bool().to(contexts.device) if guided else None
+    @torch.inference_mode()
+    def invert(self, pictures: Tensor, contexts: Tensor, *, steps: int = 50) -> Tensor:
+        """The noise from which `sample` makes these pictures again by ddim with as many steps and no guidance.
+
+        What the autoencoder loses is lost, and `sample` calculates in bfloat16, this in float32.
+
+        Args:
+            pictures: (B, 3, 128, 128) RGB in [-1, 1].
+            contexts: identity embeddings of the pictures, (B, D).
+            steps: of the run; each costs some 4 to 10 calls of the network.
+
+        Returns:
+            Noise, (B, *latent_shape), on the CPU; about unit normal where picture and context go together.
+
+        Raises:
+            WorkError: a step did not settle; take more of them.
+        """
+        predict = self.noise_estimate(contexts, SamplerConfig())
+        latents = self.autoencoder.encode(pictures.to(self.device))
+        plan = ddim_plan(self.alpha_bars, steps)
+        return ddim_invert_exactly(predict, latents, plan, tolerance=1e-4).cpu()
+
+    def noise_estimate(self, contexts: Tensor, config: SamplerConfig, *, negative: Tensor | None = None) -> Predict:
+        """The denoiser's noise estimate for given identities under the config's guidance, for any sampler.
+
+        Args:
+            contexts: identity embeddings, (B, D).
+            config: its guidance counts.
+            negative: as of `sample`.
+        """
+        if self.context_width == 0 and (config.guidance != 1 or config.identity_from < 1):
+            raise ConfigError(f"generator {self.name!r} knows no identities, so there is nothing to guide it by")
+
+        def denoise(x: Tensor, time: int, contexts: Tensor, drop: Tensor | None) -> Tensor:
+            x = x.contiguous(memory_format=torch.channels_last)
+            times = torch.full((len(x),), time, device=x.device)
+            return self.denoiser(x, times, contexts, drop=drop).float()
+
+        estimate = guided(
+            denoise,
+            contexts.to(self.device),
+            timesteps=self.diffusion.timesteps,
+            weight=config.guidance,
+            interval=config.guidance_interval,
+            identity_from=config.identity_from,
+            negative=None if negative is None else negative.to(self.device),
+        )
+        if self.diffusion.target == "noise":
+            return estimate
 
         def predict(x: Tensor, time: int) -> Tensor:
-            doubled = torch.cat([x, x]) if guided else x
-            doubled = doubled.contiguous(memory_format=torch.channels_last)
-            times = torch.full((len(doubled),), time, device=x.device)
-            out = self.denoiser(doubled, times, both, drop=drop).float()
-            if guided:
-                conditioned, empty = out.chunk(2)
-                out = empty + guidance * (conditioned - empty)
-            if self.diffusion.target == "noise":
-                return out
             bar = float(self.alpha_bars[time])
-            return bar**0.5 * out + (1 - bar) ** 0.5 * x
+            return bar**0.5 * estimate(x, time) + (1 - bar) ** 0.5 * x
 
         return predict
 

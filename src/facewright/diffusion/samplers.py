@@ -1,17 +1,32 @@
 """Samplers as pure functions of a noise estimate: DDIM, its inversion, and ancestral DDPM.
 
-Each has two variants: "exact", and "published", which repeats a slip of the public IDiff-Face code so that its results
-can be reproduced. In the published DDIM every step aims one time index too low and loses a little noise; the published
-ancestral sampler adds no noise in its last two steps, where only the last should have none.
+Euler's method in sigma space is DDIM with eta 0, and its ancestral form is DDIM with eta 1 (Song et al. 2021, Section
+4.3); the solvers of higher order are in `samplers_dpm` and `samplers_unipc`.
+
+DDIM, its inversion and ancestral DDPM have two variants: "exact", and "published", which repeats a slip of the public
+IDiff-Face code so that its results can be reproduced. In the published DDIM every step aims one time index too low and
+loses a little noise; the published ancestral sampler adds no noise in its last two steps, where only the last should
+have none.
+
+These are own code rather than schedulers of diffusers, although that library installs beside this one. Its schedulers
+keep hidden state between calls, their tables are float32, and they draw the noise of a whole batch from one generator,
+while here each picture's noise is its own and comes in as a function. Importing one takes three times as long as
+importing torch, and brings twenty further packages, for some 30 lines a sampler. `tests/diffusion` compares every
+sampler with its diffusers counterpart where that is installed.
 """
 
-from collections.abc import Callable, Iterable
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from facewright.errors import ConfigError
+from facewright.diffusion.schedules import sampling_times
+from facewright.errors import ConfigError, WorkError
+
+logger = logging.getLogger(__name__)
 
 Predict = Callable[[Tensor, int], Tensor]
 """(x, time index) to the estimated noise, of the shape of x."""
@@ -33,18 +48,20 @@ def ddim_plan(alpha_bars: Tensor, steps: int, *, eta: float = 0.0, variant: str 
     Where `steps` does not divide T this gives more steps than asked. eta 0 is deterministic, eta 1 adds the noise of
     ancestral sampling (Song et al. 2021, Eq. 16).
     """
+    return ddim_plan_through(alpha_bars, sampling_times(alpha_bars, steps, spacing="stride"), eta=eta, variant=variant)
+
+
+def ddim_plan_through(
+    alpha_bars: Tensor, times: Sequence[int], *, eta: float = 0.0, variant: str = "exact"
+) -> DDIMPlan:
+    """As `ddim_plan`, through the given time indices, which fall."""
     _check_variant(variant)
-    length = len(alpha_bars)
-    if not 1 <= steps <= length:
-        raise ConfigError(f"steps must be in 1 ... {length}, got {steps}")
     bars = alpha_bars.double()
-    stride = length // steps
-    times = torch.arange(0, length, stride).flip(0)
-    aimed = times - stride - (1 if variant == "published" else 0)
-    now = bars[times]
+    aimed = torch.tensor([*times[1:], -1]) - (1 if variant == "published" else 0)
+    now = bars[list(times)]
     following = torch.where(aimed >= 0, bars[aimed.clamp_min(0)], 1.0)
     sigma = eta * torch.sqrt((1 - following) / (1 - now) * (1 - now / following))
-    return DDIMPlan(tuple(times.tolist()), now, following, sigma)
+    return DDIMPlan(tuple(times), now, following, sigma)
 
 
 def ddim(
@@ -118,6 +135,54 @@ def ddim_invert(
     return x
 
 
+def ddim_invert_exactly(
+    predict: Predict,
+    x: Tensor,
+    plan: DDIMPlan,
+    *,
+    tolerance: float = 1e-6,
+    iterations: int = 100,
+    on_step: Callable[[Tensor], None] | None = None,
+) -> Tensor:
+    """The noise from which `ddim` along the plan gives x, to within a tolerance.
+
+    `ddim_invert` takes the noise estimate at the wrong end of each step, so its round trip is off by the size of a
+    step. Here each step of `ddim` is undone as the fixed point of y = (x - b predict(y)) / a (Pan et al. 2023), which
+    converges unless the steps are long for the estimate's slope.
+
+    Args:
+        predict: the noise estimate; called some 4 to 10 times a step by a trained generator.
+        x: clean, any shape.
+        plan: exact or published, without noise (eta 0).
+        tolerance: a step is done once no value moves by more than this, x being about unit normal.
+        iterations: of a step, at most.
+        on_step: sees x after every step.
+
+    Raises:
+        WorkError: a step did not settle; more and thus shorter steps help.
+    """
+    if bool((plan.sigma > 0).any()):
+        raise ConfigError("a plan that adds noise (eta > 0) cannot be inverted; make it with eta 0")
+    for k in reversed(range(len(plan.times))):
+        now, following = float(plan.alpha_bar[k]), float(plan.alpha_bar_next[k])
+        kept = (following / now) ** 0.5
+        added = (1 - following) ** 0.5 - kept * (1 - now) ** 0.5
+        noisy, moved, calls = x, math.inf, 0
+        while moved > tolerance:
+            if calls == iterations or math.isnan(moved):
+                raise WorkError(
+                    f"DDIM inversion did not settle at time {plan.times[k]} (values still move by {moved:.1g} after"
+                    f" {calls} iterations); take more than {len(plan.times)} steps"
+                )
+            last, noisy = noisy, (x - added * predict(noisy, plan.times[k])) / kept
+            moved, calls = float((noisy - last).abs().max()), calls + 1
+        logger.debug("inverted time %d in %d iterations", plan.times[k], calls)
+        x = noisy
+        if on_step is not None:
+            on_step(x)
+    return x
+
+
 def ancestral(
     predict: Predict,
     x: Tensor,
@@ -138,6 +203,8 @@ def ancestral(
         variant: exact or published.
         times: time indices, falling one by one, for a part of the run; None: all of them.
         on_step: sees x after every step.
+
+    A run through a subset of the times is a run of the chain of `schedules.respaced_betas`.
     """
     _check_variant(variant)
     betas = betas.double()
