@@ -1,31 +1,35 @@
 """Time, memory and deviation of each network against a plain fp32 eager run.
 
-    python benchmarks/networks.py --networks arcface_torch/r50 idiff/unet-ca --batches 8 32 --out benchmarks/results
+    python benchmarks/networks.py --networks arcface_torch/r50 idiff/unet-ca --out benchmarks/results
+    python benchmarks/networks.py --quick --out results
 
-Every measurement has a process of its own, so that peak memory is its own. Weights are random. `difference` is the
-largest absolute one from the plain run, in standard deviations of its output; it is measured on the forward pass in
-eval mode. Forward and backward run in training mode with the mean square of the output as the loss.
+Every measurement has a process of its own, so that peak memory is its own (of the whole process, Python and torch
+included). It is written down as soon as it is taken: the same command again goes on where it was stopped. Weights are
+random. Forward runs in eval mode, forward and backward in training mode with a weighted sum of the output as the loss.
+`difference` is the largest absolute one from the plain run, in standard deviations of what is compared: the output,
+or for forward and backward the gradient of the first input, taken in eval mode once after the clock has stopped.
 """
 
 import argparse
 import json
+import os
 import platform
 import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from facewright.checkpoints import LAYOUTS
+from facewright.training.atomic import atomic_path
 
 NETWORKS = (
     "arcface_torch/r18", "arcface_torch/r50", "arcface_torch/r100", "arcface_torch/mbf", "arcface_torch/vit_t",
@@ -33,7 +37,10 @@ NETWORKS = (
     "fastcomposer/postfuse", "bisenet", "idiff/unet-ca", "idiff/unet-adagn", "idiff/unet-uncond", "idiff/controlnet",
     "ldm/vq-encoder", "ldm/vq-decoder",
 )  # fmt: skip
+QUICK = ("fastcomposer/postfuse", "f2d/mapping", "tface/mobilefacenet")
 WARM_UP = 2
+FEWEST = 64  # values of a channel from which its statistics are taken
+PASSES = {False: "forward", True: "forward and backward"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,9 @@ class Way:
     compiled: bool = False
 
 
+PLAIN = Way("fp32")
 WAYS = (
-    Way("fp32"),
+    PLAIN,
     Way("fp32, channels last", channels_last=True),
     Way("bf16 autocast", channels_last=True, autocast=True),
     Way("bf16 weights", channels_last=True, halved=True),
@@ -57,8 +65,30 @@ WAYS = (
 )
 
 
-def inputs_of(layout: str, batch: int) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    """What the network of a layout is called with, drawn at random."""
+@dataclass(frozen=True)
+class Case:
+    """One measurement."""
+
+    layout: str
+    batch: int
+    backward: bool
+    way: Way
+    device: str
+    repeats: int
+
+    @property
+    def name(self) -> str:
+        """Names it in the file of results; a measurement with other repeats is another one."""
+        return f"{self.layout}, {self.batch}, {PASSES[self.backward]}, {self.way.name}, {self.device}, {self.repeats}"
+
+    @property
+    def reference(self) -> str:
+        """The file with what the plain run gave for this network, batch and pass."""
+        return f"{self.layout}-{self.batch}-{PASSES[self.backward]}-{self.device}.pt".replace("/", "-")
+
+
+def inputs_of(layout: str, batch: int) -> tuple[list[Tensor], dict[str, Any]]:
+    """What the network of a layout is called with, drawn at random; the decoder takes latents as they are."""
     chance = torch.Generator().manual_seed(batch)
 
     def normal(*shape: int) -> Tensor:
@@ -67,35 +97,44 @@ def inputs_of(layout: str, batch: int) -> tuple[tuple[Tensor, ...], dict[str, Te
     times = torch.randint(0, 1000, (batch,), generator=chance)
     kind = LAYOUTS[layout].family.kind
     if kind == "denoiser":
-        context = () if layout.endswith("uncond") else (normal(512),)
-        return (normal(3, 32, 32), times, *context), {}
+        return [normal(3, 32, 32), times, *([] if layout.endswith("uncond") else [normal(512)])], {}
     if kind == "controlnet":
-        return (normal(3, 32, 32), times, normal(512)), {"hint": normal(3, 256, 256)}
+        return [normal(3, 32, 32), times, normal(512)], {"hint": normal(3, 256, 256)}
     if kind == "postfuse":
         marked = torch.zeros(batch, 77, dtype=torch.bool)
         marked[:, 5] = True
-        return (normal(77, 768), normal(1, 768)), {"marked": marked, "counts": torch.ones(batch, dtype=torch.int64)}
-    shapes = {"mapper": (1536,), "parser": (3, 512, 512), "vq-encoder": (3, 128, 128), "vq-decoder": (3, 32, 32)}
-    return (normal(*shapes.get(kind, (3, 112, 112))),), {}
+        return [normal(77, 768), normal(1, 768)], {"marked": marked, "counts": torch.ones(batch, dtype=torch.int64)}
+    if kind == "vq-decoder":  # the nearest code of a rounded latent may be another one
+        return [normal(3, 32, 32)], {"quantise": False}
+    shapes = {"mapper": (1536,), "parser": (3, 512, 512), "vq-encoder": (3, 128, 128)}
+    return [normal(*shapes.get(kind, (3, 112, 112)))], {}
 
 
 def network_of(layout: str) -> nn.Module:
     """A network whose kernels and matrices are all drawn at random, also those that begin at zero.
 
-    One pass over two random samples sets the running statistics of its batch norms. Without it the values of deep
-    networks shrink into denormal numbers, which fp32 computes many times slower than real ones.
+    One pass over two random samples sets the running statistics of its batch norms over maps. Without it the values of
+    deep networks shrink into denormal numbers, which fp32 computes many times slower than real ones. Norms over vectors
+    keep mean 0 and variance 1: two samples tell nothing of their spread, and what they share would be taken away, so
+    that `difference` would be one from almost nothing.
     """
+
+    def note(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        norm.momentum = 1.0 if inputs[0].numel() >= FEWEST * inputs[0].shape[1] else 0.0
+
     torch.manual_seed(0)
     network = LAYOUTS[layout].generations[0].build()
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim >= 2:
                 parameter.normal_(std=parameter[0].numel() ** -0.5)
-        for module in network.modules():
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                module.momentum = 1.0
+        norms = [module for module in network.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
+        hooks = [norm.register_forward_pre_hook(note) for norm in norms]
         positional, named = inputs_of(layout, 2)
         network.train()(*positional, **named)
+    for norm, hook in zip(norms, hooks, strict=True):
+        norm.momentum = 0.0  # the timed passes leave the statistics as they are
+        hook.remove()
     return network
 
 
@@ -106,145 +145,177 @@ def first_tensor(output: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-def measure(layout: str, batch: int, way: Way, device: str, repeats: int, backward: bool, reference: Path) -> dict:
-    """Run one way in this process and return its figures; the plain forward run leaves its output in `reference`."""
-    network = network_of(layout).to(device).train(backward)
-    positional, named = inputs_of(layout, batch)
-
-    def placed(tensor: Tensor) -> Tensor:
-        tensor = tensor.to(device, torch.bfloat16) if way.halved and tensor.is_floating_point() else tensor.to(device)
-        last = way.channels_last and tensor.ndim == 4
-        return tensor.contiguous(memory_format=torch.channels_last) if last else tensor
-
-    positional, named = tuple(map(placed, positional)), {key: placed(value) for key, value in named.items()}
-    if way.channels_last:
-        network = network.to(memory_format=torch.channels_last)
+def measure(case: Case, reference: Path) -> dict[str, Any]:
+    """Take one measurement in this process; the plain one leaves what the others are compared with in `reference`."""
+    device, way = case.device, case.way
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+    network = network_of(case.layout).to(device)
     if way.halved:
         network = network.to(torch.bfloat16)
-    run: Callable[..., object] = torch.compile(network) if way.compiled else network
+    if way.channels_last:
+        network = network.to(memory_format=torch.channels_last)
 
-    def step() -> Tensor:
-        cast: AbstractContextManager = torch.autocast(device, torch.bfloat16) if way.autocast else nullcontext()
-        with cast, nullcontext() if backward else torch.inference_mode():
+    def placed(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = value.to(device, torch.bfloat16) if way.halved and value.is_floating_point() else value.to(device)
+        return value.contiguous(memory_format=torch.channels_last) if way.channels_last and value.ndim == 4 else value
+
+    positional, named = inputs_of(case.layout, case.batch)
+    positional, named = [placed(value) for value in positional], {key: placed(named[key]) for key in named}
+    run: Callable[..., Any] = torch.compile(network) if way.compiled else network
+
+    def step(run: Callable[..., Any]) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=way.autocast), torch.inference_mode(not case.backward):
             output = first_tensor(run(*positional, **named))
-        if backward:
+        if case.backward:
             network.zero_grad()
-            output.float().square().mean().backward()
+            rising = torch.linspace(-1, 1, output.numel(), device=device)  # a last batch norm would undo a mean square
+            (output.float().flatten() @ rising).backward()
         return output
 
-    def finish() -> float:
+    def now() -> float:
         if device != "cpu":
             torch.cuda.synchronize()
         return time.perf_counter()
 
+    network.train(case.backward)
     output, seconds = torch.empty(0), []
-    for number in range(WARM_UP + repeats):
-        start = finish()
-        output = step()
+    for number in range(WARM_UP + case.repeats):
+        start = now()
+        output = step(run)
         if number >= WARM_UP:
-            seconds.append(finish() - start)
-    difference = None
-    if not backward:
-        found = output.float().cpu()
-        if way == WAYS[0]:
-            torch.save(found, reference)
-        plain = torch.load(reference, weights_only=True)
-        difference = float((found - plain).abs().max() / plain.std())
-    peak = (
-        torch.cuda.max_memory_allocated()
-        if device != "cpu"
-        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    )
+            seconds.append(now() - start)
+    on_gpu = device != "cpu"
+    peak = torch.cuda.max_memory_allocated() if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if case.backward:
+        network.eval()
+        positional[0].requires_grad_()
+        step(network)  # not compiled: it would be compiled anew for eval mode
+        output = positional[0].grad
+    found = output.detach().float().cpu().contiguous()
+    if way == PLAIN:
+        torch.save(found, reference)
+    plain = torch.load(reference, weights_only=True)
     return {
         "median_s": statistics.median(seconds),
         "spread_s": max(seconds) - min(seconds),
         "peak_mib": peak / 2**20,
-        "difference": difference,
+        "difference": None if case.backward and way.compiled else float((found - plain).abs().max() / plain.std()),
+        "load": os.getloadavg()[0],
     }
 
 
-def child(settings: dict) -> dict | None:
-    """`measure` in a process of its own; None where it failed, its reason on stderr."""
-    command = [sys.executable, __file__, "--child", json.dumps(settings)]
+def in_own_process(case: Case, reference: Path) -> dict[str, Any]:
+    """`measure` in a process of its own; `failed` with the last line of its errors where it did not end well."""
+    command = [sys.executable, __file__, "--child", json.dumps(asdict(case)), str(reference)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
-        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-        print(f"  {settings['layout']} {settings['way']['name']}: {last}", file=sys.stderr)
-        return None
+        return {"failed": (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]}
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-def table(arguments: argparse.Namespace) -> list[str]:
-    """Measure everything asked for; rows of a Markdown table."""
-    lines = [
-        "| network | batch | pass | way | median ms | spread ms | against fp32 | peak MiB | difference |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        for layout in arguments.networks:
-            for batch in arguments.batches:
-                for backward in (False, True):
-                    plain = None
-                    for way in WAYS:
-                        if (way.halved and backward) or (way.compiled and not arguments.compile):
-                            continue
-                        settings = {"layout": layout, "batch": batch, "way": asdict(way), "device": arguments.device}
-                        settings |= {"repeats": arguments.repeats, "backward": backward}
-                        figures = child({**settings, "reference": f"{folder}/reference.pt"})
-                        if figures is None:
-                            continue
-                        plain = plain or figures["median_s"]
-                        lines.append(_row(layout, batch, backward, way, figures, plain / figures["median_s"]))
-                        print(lines[-1], flush=True)
-    return lines
+def cases(arguments: argparse.Namespace) -> Iterator[Case]:
+    """Everything that was asked for; the plain run comes before those that are compared with it."""
+    for layout in arguments.networks:
+        for batch in arguments.batches:
+            for backward in PASSES:
+                for way in WAYS:
+                    if (way.halved and backward) or (way.compiled and not arguments.compile):
+                        continue
+                    yield Case(layout, batch, backward, way, arguments.device, arguments.repeats)
 
 
-def _row(layout: str, batch: int, backward: bool, way: Way, figures: dict, gain: float) -> str:
-    difference = "" if figures["difference"] is None else f"{figures['difference']:.1e}"
-    named = "forward and backward" if backward else "forward"
-    times = f"{1000 * figures['median_s']:.1f} | {1000 * figures['spread_s']:.1f} | {gain:.2f}x"
-    return f"| {layout} | {batch} | {named} | {way.name} | {times} | {figures['peak_mib']:.0f} | {difference} |"
+def rows(asked: list[Case], taken: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """A Markdown table of what has been measured."""
+    yield "| network | batch | pass | way | median ms | spread ms | against fp32 | peak MiB | difference |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    for case in asked:
+        figures = taken.get(case.name, {"failed": "not measured yet"})
+        head = f"| {case.layout} | {case.batch} | {PASSES[case.backward]} | {case.way.name} |"
+        if "failed" in figures:
+            yield f"{head} {figures['failed'].replace('|', '/')} | | | | |"
+            continue
+        plain = taken.get(Case(**{**vars(case), "way": PLAIN}).name, {}).get("median_s")
+        gain = "" if plain is None else f"{plain / figures['median_s']:.2f}x"
+        difference = "" if figures["difference"] is None else f"{figures['difference']:.1e}"
+        times = f"{1000 * figures['median_s']:.1f} | {1000 * figures['spread_s']:.1f} | {gain}"
+        yield f"{head} {times} | {figures['peak_mib']:.0f} | {difference} |"
+
+
+def hardware(device: str) -> str:
+    """What was measured on."""
+    if device != "cpu":
+        return torch.cuda.get_device_name()
+    known = torch.cpu.get_capabilities()
+    units = [name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if known.get(name)]
+    return " ".join([str(known.get("cpu_name", platform.machine())), *units[:1]])
+
+
+def heading(facts: dict[str, Any], repeats: int) -> list[str]:
+    """What stands above the table."""
+    where = f"{facts['hardware']}, {facts['threads']} threads, torch {facts['torch']}, Python {facts['python']}."
+    how = f"{WARM_UP} runs to warm up, median and spread of {repeats}; difference in standard deviations."
+    return ["# Networks", "", facts["command"], "", where, how, ""]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Take every measurement that is not in the file of results yet, writing file and table after each."""
+    place = hardware(arguments.device)
+    stem = f"networks-{place.lower().replace(' ', '-').replace('/', '-')}-{datetime.now(UTC):%Y-%m}"
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    results, references = out / f"{stem}.json", out / f"{stem}-references"
+    references.mkdir(exist_ok=True)
+    kept = json.loads(results.read_text(encoding="utf-8"))["measured"] if results.is_file() else {}
+    taken = {name: figures for name, figures in kept.items() if "failed" not in figures}
+    facts = {
+        "command": " ".join(["python", "benchmarks/networks.py", *sys.argv[1:]]),
+        "hardware": place,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    asked = list(cases(arguments))
+    wanting = {case.reference for case in asked if case.name not in taken}
+    for case in asked:
+        reference = references / case.reference
+        again = case.way == PLAIN and case.reference in wanting and not reference.exists()
+        if case.name in taken and not again:
+            continue
+        taken[case.name] = in_own_process(case, reference)
+        with atomic_path(results) as temporary:
+            temporary.write_text(json.dumps({**facts, "measured": taken}, indent=1) + "\n", encoding="utf-8")
+        with atomic_path(results.with_suffix(".md")) as temporary:
+            temporary.write_text("\n".join([*heading(facts, arguments.repeats), *rows(asked, taken)]) + "\n", "utf-8")
+        print(list(rows([case], taken))[-1], flush=True)
+    for reference in references.iterdir():
+        reference.unlink()
+    references.rmdir()
+    print(results.with_suffix(".md"))
 
 
 def main() -> None:
-    """Parse, measure, write."""
+    """Parse and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(LAYOUTS), metavar="LAYOUT")
-    parser.add_argument("--batches", nargs="+", type=int, default=[8, 32])
+    parser.add_argument("--networks", nargs="+", choices=list(LAYOUTS), metavar="LAYOUT", help="default: nineteen")
+    parser.add_argument("--batches", nargs="+", type=int, help="default: 8 32")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, help="timed runs of each measurement; default: 5")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
-    parser.add_argument("--out", type=Path, help="folder for networks-HARDWARE-YYYY-MM.md")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="three small networks, batch 2, one repeat, unless named")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of JSON and Markdown")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        settings = json.loads(arguments.child)
-        settings |= {"way": Way(**settings["way"]), "reference": Path(settings["reference"])}
-        print(json.dumps(measure(**settings)))
+        settings = json.loads(arguments.child[0])
+        print(json.dumps(measure(Case(**{**settings, "way": Way(**settings["way"])}), Path(arguments.child[1]))))
         return
-    on_gpu = arguments.device == "cuda"
-    hardware = (
-        torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    )
-    facts = [
-        "# Networks",
-        "",
-        f"{' '.join(['python', 'benchmarks/networks.py', *sys.argv[1:]])}",
-        "",
-        (
-            f"{hardware}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-            f"Python {platform.python_version()}."
-        ),
-        f"{WARM_UP} runs to warm up, median and spread of {arguments.repeats}; difference in standard deviations.",
-        "",
-    ]
-    lines = table(arguments)
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        place = hardware.lower().replace(" ", "-").replace("/", "-")
-        path = arguments.out / f"networks-{place}-{datetime.now(UTC):%Y-%m}.md"
-        path.write_text("\n".join([*facts, *lines]) + "\n", encoding="utf-8")
-        print(path)
+    quick = arguments.quick
+    arguments.networks = arguments.networks or list(QUICK if quick else NETWORKS)
+    arguments.batches = arguments.batches or ([2] if quick else [8, 32])
+    arguments.repeats = arguments.repeats or (1 if quick else 5)
+    run(arguments)
 
 
 if __name__ == "__main__":

@@ -160,6 +160,7 @@ def test_missing_unexpected_and_misshaped_tensors_are_named(state: State) -> Non
         ("f2d/msid", "pos_embed", (1, 28 * 28 + 1, 384), "a side of 224, the layout is for 112"),
         ("idiff/unet-ca", "context_emb.weight", (256, 786), "an embedding width of 786, the layout is for 512"),
         ("f2d/mapping", "i2t_first.layers.0.0.weight", (1536, 576), "an identity width of 512"),
+        ("f2d/mapping", "i2t_first.fc_out.weight", (1024, 1536), "a text width of 1024, the layout is for 768"),
     ],
 )
 def test_another_picture_size_or_width_is_named(layout: str, key: str, shape: tuple[int, ...], said: str) -> None:
@@ -168,9 +169,39 @@ def test_another_picture_size_or_width_is_named(layout: str, key: str, shape: tu
         checkpoints.load(state, layout=layout)
 
 
+def test_a_tensor_without_axes_is_only_mis_shaped() -> None:
+    state = {**_meta(MOBILE), "output_layer.conv_6_dw.conv.weight": torch.zeros(())}
+    with pytest.raises(
+        DataError, match=r"of another shape or type: output_layer\.conv_6_dw\.conv\.weight \(\) instead"
+    ):
+        checkpoints.load(state, layout=MOBILE)
+
+
 def test_the_layout_that_would_fit_is_named() -> None:
     with pytest.raises(DataError, match=r"does not fit arcface_torch/vit_t: .*; it fits arcface_torch/vit_s$"):
         checkpoints.load(_meta("arcface_torch/vit_s"), layout="arcface_torch/vit_t")
+
+
+def test_shapes_without_values_are_refused(small: State) -> None:
+    small["mlp1.fc1.weight"] = small["mlp1.fc1.weight"].to("meta")
+    with pytest.raises(DataError, match=r"tensor mlp1\.fc1\.weight has a shape but no values"):
+        checkpoints.load(small)
+
+
+def test_a_mapping_that_holds_itself_is_refused() -> None:
+    endless: dict[str, Any] = {}
+    endless["state_dict"] = endless
+    with pytest.raises(DataError, match="entry 'state_dict' is a dict, expected a tensor"):
+        checkpoints.load(endless)
+
+
+def test_arrays_of_any_order_load(small: State) -> None:
+    arrays = {key: value.numpy() for key, value in small.items()}
+    arrays["mlp1.fc1.weight"] = arrays["mlp1.fc1.weight"][::-1, ::-1]
+    arrays["mlp1.fc1.bias"] = arrays["mlp1.fc1.bias"].astype(">f4")
+    arrays["mlp2.fc1.weight"] = np.asfortranarray(arrays["mlp2.fc1.weight"])
+    small["mlp1.fc1.weight"] = small["mlp1.fc1.weight"].flip(0, 1)
+    _assert_same(checkpoints.load(arrays), small)
 
 
 def test_an_unknown_layout_is_refused_with_the_likely_one() -> None:
@@ -184,8 +215,10 @@ def test_an_unknown_layout_is_refused_with_the_likely_one() -> None:
         ({}, "holds no tensor"),
         ({"a": torch.zeros(1)}, "no known layout has tensors like 'a'"),
         ({"a": "text"}, "entry 'a' is a str, expected a tensor"),
-        ({"a": np.array(["text"])}, "entry 'a' is a array of <U4"),
+        ({"a": np.array(["text"])}, "entry 'a' is an array of <U4"),
+        ({"a": np.zeros(2, np.longdouble)}, "entry 'a' is an array of "),
         ({"a": torch.zeros(2, 2).to_sparse()}, "sparse or quantised"),
+        ({"state_dict": {"model": {"a": [1]}}}, "entry 'a' is a list"),
         ({"module.a": torch.zeros(1), "a": torch.zeros(1)}, "no known layout"),
     ],
 )

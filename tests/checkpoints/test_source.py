@@ -3,10 +3,12 @@
 import argparse
 import collections
 import io
+import json
 import os
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +21,63 @@ from facewright import checkpoints
 from facewright.errors import DataError, InputError
 
 
-class Foreign:
-    """Unpickled freely, it would make a file."""
+class Calls:
+    """Unpickled freely, it would call `function`."""
 
-    def __init__(self, witness: Path) -> None:
-        self.witness = witness
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.witness),)
+        return self.function, self.arguments
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("new", [True, False])
-def test_foreign_code_is_named_and_not_run(tmp_path: Path, state: State, new: bool) -> None:
+def test_foreign_code_is_named_and_not_run(tmp_path: Path, small: State, new: bool, protocol: int) -> None:
     path, witness = tmp_path / "weights.pt", tmp_path / "witness"
-    torch.save({**state, "extra": Foreign(witness)}, path, _use_new_zipfile_serialization=new)
+    hidden = {"state_dict": small, "notes": [({"deep": Calls(os.mkdir, str(witness))},)]}
+    torch.save(hidden, path, pickle_protocol=protocol, _use_new_zipfile_serialization=new)
     with pytest.raises(DataError, match=r"weights\.pt refers to (posix|nt)\.mkdir, which is code"):
         checkpoints.load(path)
     assert not witness.exists()
+
+
+def test_code_in_a_plain_pickle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps({"a": Calls(eval, "1")}))
+    with pytest.raises(DataError, match=r"refers to builtins\.eval, which is code"):
+        checkpoints.load(tmp_path / "weights.pkl")
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_builders_of_bytes_take_no_memory(tmp_path: Path, new: bool) -> None:
+    import resource
+
+    path = tmp_path / "weights.pt"
+    torch.save({"a": Calls(bytearray, 400_000_000)}, path, _use_new_zipfile_serialization=new)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"refers to builtins\.bytearray"):
+        checkpoints.load(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
+
+
+def test_lists_within_lists_are_gone_through_once(tmp_path: Path) -> None:
+    nested: list[Any] = [1]
+    for _ in range(64):
+        nested = [nested, nested]
+    torch.save({"a": nested}, tmp_path / "weights.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(DataError, match="entry 'a' is a list"):
+        checkpoints.load(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_every_type_of_tensor_may_be_in_a_file(tmp_path: Path, new: bool) -> None:
+    types = [torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.bool, torch.complex64]
+    types += [torch.float8_e4m3fn, torch.uint16] if new else []  # torch's reader knows them in the newer format only
+    saved = {f"a{number}": torch.zeros(2).to(dtype) for number, dtype in enumerate(types)}
+    trained = {"epoch": 1, "lr": {0.1}, "state_dict": {**saved, "b": torch.nn.Parameter(torch.zeros(2))}}
+    torch.save(trained, tmp_path / "a.pt", _use_new_zipfile_serialization=new)
+    with pytest.raises(DataError, match="no known layout has tensors like 'a0'"):
+        checkpoints.load(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("new", [True, False])
@@ -163,7 +205,7 @@ def test_a_compressed_record_is_refused(tmp_path: Path, saved: Path) -> None:
 
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
     witness = tmp_path / "witness"
-    np.savez(tmp_path / "a.npz", weight=np.array([Foreign(witness)], dtype=object))
+    np.savez(tmp_path / "a.npz", weight=np.array([Calls(os.mkdir, str(witness))], dtype=object))
     with pytest.raises(DataError, match="array 'weight' holds Python objects, which are pickles"):
         checkpoints.load(tmp_path / "a.npz")
     assert not witness.exists()
@@ -176,6 +218,24 @@ def test_an_array_that_claims_more_than_it_has(tmp_path: Path) -> None:
         archive.writestr("weight.npy", header.getvalue() + bytes(16))
     with pytest.raises(DataError, match=r"array 'weight' claims \(1000000, 1000000\), which is not its size"):
         checkpoints.load(tmp_path / "a.npz")
+
+
+def test_a_header_that_claims_to_be_long_takes_no_memory(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weight.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", 10**9) + bytes(10**6))
+    with pytest.raises(DataError, match=r"cut short or damaged .*expected 1000000000 bytes got 65524"):
+        checkpoints.load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("architecture", ["text", {"layout": [1]}])
+def test_a_card_that_names_no_layout_is_passed_over(tmp_path: Path, architecture: object) -> None:
+    from safetensors.torch import save_file
+
+    said = {"name": "a", "kind": "b", "data": "c", "licence": "d", "recipe": "e", "input": None, "format": 1}
+    card = json.dumps({**said, "architecture": architecture})
+    save_file({"w": torch.zeros(2)}, tmp_path / "a.safetensors", metadata={"facewright_card": card})
+    with pytest.raises(DataError, match="no known layout has tensors like 'w'"):
+        checkpoints.load(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(

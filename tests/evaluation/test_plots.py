@@ -7,7 +7,7 @@ from PIL import Image
 
 from facewright.errors import DataError, InputError
 from facewright.evaluation import error_rates
-from facewright.evaluation.plots import det_plot, roc_plot, score_histograms
+from facewright.evaluation.plots import cmc_plot, det_plot, roc_plot, score_histograms, similarity_histograms
 
 RNG = np.random.default_rng(0)
 GENUINE, IMPOSTOR = RNG.normal(0.5, 0.15, 400), RNG.normal(0.0, 0.15, 20_000)
@@ -49,3 +49,20 @@ def test_unusable_input_is_refused() -> None:
         det_plot({})
     with pytest.raises(InputError, match="png or svg"):
         score_histograms(GENUINE, IMPOSTOR, picture="pdf")  # type: ignore[arg-type]
+
+
+def test_cmc_names_rank_one() -> None:
+    picture = cmc_plot({"ours": np.array([0.5, 0.75, 1.0]), "one rank": np.array([0.25])})
+    assert b"<svg" in picture
+    with Image.open(io.BytesIO(cmc_plot({"ours": np.array([0.5, 0.75])}, picture="png"))) as opened:
+        assert np.asarray(opened.convert("L")).std() > 10
+    with pytest.raises(InputError, match="at least one curve"):
+        cmc_plot({})
+
+
+def test_histograms_of_several_groups() -> None:
+    groups = {"generated": GENUINE, "held-out people": IMPOSTOR}
+    assert len(similarity_histograms(groups, title="Nearest", threshold=0.4)) < 200_000
+    assert similarity_histograms({"all equal": np.ones(5)}, title="Nearest")
+    with pytest.raises(InputError, match="finite similarities"):
+        similarity_histograms({"empty": np.array([])}, title="Nearest")

@@ -7,10 +7,13 @@ from facewright.errors import DataError
 from facewright.evaluation import (
     context_similarities,
     genuine_similarities,
+    identity_vendi_scores,
     impostor_similarities,
     intra_identity_diversity,
     measure_set,
+    pyeer_summary,
     summarise,
+    vendi_score,
 )
 
 WIDTH = 256
@@ -45,6 +48,21 @@ def test_what_is_not_given_is_not_measured() -> None:
     measures = measure_set(*faces())
     assert measures.to_context is measures.to_training is measures.nearest_training is None
     assert not any(key.startswith("similarity_to") for key in measures.figures())
+
+
+def test_every_measure_of_the_field_is_there() -> None:
+    embeddings, labels = faces()
+    measures = measure_set(embeddings, labels, real=(embeddings, labels), resamples=30)
+    assert measures.pyeer == pyeer_summary(measures.genuine, measures.impostor)
+    assert measures.vendi == pytest.approx(vendi_score(embeddings))
+    assert measures.identity_vendi.mean == pytest.approx(identity_vendi_scores(embeddings, labels).mean())
+    assert measures.coverage == 1.0  # by the pictures themselves
+    eer = measures.intervals["eer"]
+    assert (eer.over, eer.resamples) == ("people", 30)
+    assert eer.low <= measures.scores.eer <= eer.high
+    noisy = measure_set(*faces(noise=3.0), resamples=30)
+    assert noisy.vendi > measures.vendi
+    assert noisy.intervals["eer"].low < noisy.scores.eer < noisy.intervals["eer"].high
 
 
 def test_figures_are_plain_numbers() -> None:

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError
-from facewright.evaluation import genuine_similarities, identity_centres, impostor_similarities, nearest, similarities
+from facewright.evaluation import (
+    genuine_similarities,
+    identity_centres,
+    impostor_similarities,
+    nearest,
+    search,
+    similarities,
+)
 
 LABELS = np.array([5, 2, 5, 2, 9, 5])
 
@@ -76,6 +83,43 @@ def test_nearest_is_the_largest_cosine(embeddings: np.ndarray) -> None:
         cosines = [cosine(row, reference) for reference in references]
         assert best == pytest.approx(max(cosines), abs=1e-6)
         assert index == int(np.argmax(cosines))
+
+
+@pytest.mark.parametrize("chunk", [2, 2048])
+def test_search_gives_the_nearest_in_order(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarities, "CHUNK", chunk)
+    rng = np.random.default_rng(4)
+    queries, references = rng.normal(size=(7, 5)), rng.normal(size=(40, 5))
+    references[11] = references[30]  # a tie
+    best, where, reached = search(queries, references, count=3, threshold=0.4)
+    cosines = np.array([[cosine(query, reference) for reference in references] for query in queries])
+    order = np.argsort(-cosines.round(6), axis=1, kind="stable")[:, :3]
+    assert where.tolist() == order.tolist()
+    assert best == pytest.approx(np.take_along_axis(cosines, order, 1), abs=1e-6)
+    assert reached == np.sum(cosines >= 0.4)
+    with pytest.raises(DataError, match="from 1 to 40 references"):
+        search(queries, references, count=41)
+
+
+def test_impostor_pairs_say_who_they_are(embeddings: np.ndarray) -> None:
+    for limit in (None, 5):
+        cosines, first, second = similarities.impostor_pairs(embeddings, LABELS, limit=limit)
+        assert (LABELS[first] != LABELS[second]).all()
+        expected = [cosine(embeddings[a], embeddings[b]) for a, b in zip(first, second, strict=True)]
+        assert cosines == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 2048])
+def test_whole_identities_go_by_in_blocks(embeddings: np.ndarray, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarities, "CHUNK", chunk)
+    many, labels = np.tile(embeddings, (4, 1)), np.tile(LABELS, 4)
+    blocks = list(similarities.identity_blocks(many, labels))
+    assert len(blocks) == (3 if chunk == 1 else 1)
+    assert np.concatenate([known for known, *_ in blocks]).tolist() == [2, 5, 9]
+    for known, starts, counts, rows in blocks:
+        for label, start, count in zip(known, starts, counts, strict=True):
+            own = many[labels == label]
+            assert rows[start : start + count] == pytest.approx(own / np.linalg.norm(own, axis=1, keepdims=True))
 
 
 def test_unusable_input_is_refused(embeddings: np.ndarray) -> None:

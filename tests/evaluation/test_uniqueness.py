@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError
-from facewright.evaluation import class_consistency, class_uniqueness, unique_classes, unique_rows
+from facewright.evaluation import class_consistency, class_uniqueness, unique_classes, unique_rows, uniqueness
 
 
 def at_angles(*degrees: float) -> np.ndarray:
@@ -19,6 +19,19 @@ def test_rows_are_kept_in_file_order() -> None:
 
 def test_distance_equal_to_the_radius_is_not_farther() -> None:
     assert unique_rows(np.eye(2), radius=1.0).tolist() == [0]
+
+
+@pytest.mark.parametrize("block", [1, 3, 512])
+def test_blocks_do_not_change_the_choice(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uniqueness, "BLOCK", block)
+    rows = np.random.default_rng(0).normal(size=(60, 4))
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    kept: list[int] = []
+    for index, row in enumerate(unit):
+        if all(1 - row @ unit[other] > 0.4 for other in kept):
+            kept.append(index)
+    assert unique_rows(rows, radius=0.4).tolist() == kept
+    assert len(kept) < 60
 
 
 def test_classes_are_judged_by_their_centres_in_label_order() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError
-from facewright.evaluation import bootstrap_interval, pair_distances, val_at_far, verify
+from facewright.evaluation import pair_distances, val_at_far, verify
 
 
 def pairs(count: int, *, noise: float = 1.6, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,20 +97,61 @@ def test_val_takes_the_largest_threshold_that_keeps_the_target(target: float) ->
         assert result.fold_far[fold] == np.mean(distances[held & ~issame] < result.fold_threshold[fold])
 
 
-def test_bootstrap_interval_matches_the_normal_one() -> None:
-    values = np.random.default_rng(2).normal(0.9, 0.1, 400)
-    low, high = bootstrap_interval(values, seed=3)
-    half = 1.96 * values.std() / np.sqrt(400)
-    assert low == pytest.approx(values.mean() - half, abs=0.15 * half)
-    assert high == pytest.approx(values.mean() + half, abs=0.15 * half)
-    assert (low, high) == bootstrap_interval(values, seed=3)
-    assert bootstrap_interval(np.ones(5)) == (1.0, 1.0)
+def test_constant_embeddings_are_a_coin_toss() -> None:
+    result = verify(np.ones((40, 4)), None, np.arange(20) % 2 == 0)
+    assert result.accuracy == 0.5
+    assert result.fold_threshold.tolist() == [0.0] * 10  # the first of equally good thresholds
 
 
-@pytest.mark.parametrize("bad", [np.array([]), np.array([0.5, np.nan])])
-def test_bootstrap_refuses_what_it_cannot_average(bad: np.ndarray) -> None:
-    with pytest.raises(DataError, match="finite values"):
-        bootstrap_interval(bad)
+def test_a_pair_without_a_face_is_rejected_and_counted() -> None:
+    embeddings, flipped, issame = pairs(100, noise=0.2)
+    found = np.ones(200, bool)
+    found[[6, 7, 40]] = False  # pairs 3 and 20
+    embeddings[~found] = np.nan
+    result = verify(embeddings, flipped, issame, found=found)
+    assert result.missing == 2
+    assert result.distances[[3, 20]].tolist() == [4.0, 4.0]
+    assert {3, 20} & set(result.accepted_impostor.tolist()) == set()
+    assert {pair for pair in (3, 20) if issame[pair]} <= set(result.rejected_genuine.tolist())
+    assert np.isfinite(result.mean_norm)
+    assert pair_distances(embeddings, flipped, found=found).tolist() == result.distances.tolist()
+    with pytest.raises(DataError, match="image 6"):
+        verify(embeddings, flipped, issame)
+
+
+def test_angles_order_pairs_as_squared_distances_do() -> None:
+    embeddings, flipped, issame = pairs(60)
+    squared, angle = (verify(embeddings, flipped, issame, metric=metric) for metric in ("squared", "angle"))
+    assert np.argsort(squared.distances).tolist() == np.argsort(angle.distances).tolist()
+    assert np.cos(np.pi * angle.distances) == pytest.approx(1 - squared.distances / 2)
+
+
+def test_options_fitted_on_the_other_folds() -> None:
+    embeddings, flipped, issame = pairs(60)
+    shifted = embeddings + flipped + 5.0
+    result = verify(shifted, None, issame, folds=3, metric="angle", subtract_mean=True)
+    features = shifted.astype(np.float64) / np.linalg.norm(shifted.astype(np.float64), axis=1, keepdims=True)
+    for fold in range(3):
+        held = np.repeat(np.arange(60) // 20 == fold, 2)
+        centred = features - features[~held].mean(0)
+        one, two = centred[held][0::2], centred[held][1::2]
+        cosines = (one * two).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
+        assert result.distances[20 * fold : 20 * fold + 20] == pytest.approx(np.arccos(cosines) / np.pi)
+    assert verify(shifted, None, issame, folds=3, metric="angle").accuracy < result.accuracy
+
+
+def test_all_principal_components_change_only_the_centre() -> None:
+    embeddings, flipped, issame = pairs(60)
+    full = verify(embeddings, flipped, issame, folds=3, components=16)
+    features = (embeddings + flipped).astype(np.float64)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    held = np.repeat(np.arange(60) < 20, 2)
+    centred = features - features[~held].mean(0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    expected = ((centred[0::2] - centred[1::2]) ** 2).sum(1)[:20]
+    assert full.distances[:20] == pytest.approx(expected)
+    few = verify(embeddings, flipped, issame, folds=3, components=4)
+    assert (few.distances != full.distances).any()
 
 
 def test_unusable_input_is_refused() -> None:
@@ -132,5 +173,15 @@ def test_unusable_input_is_refused() -> None:
         verify(embeddings, flipped, issame, folds=31)
     with pytest.raises(DataError, match="booleans"):
         verify(embeddings, flipped, np.arange(30))
+    with pytest.raises(DataError, match="changes no squared distance"):
+        verify(embeddings, None, issame, subtract_mean=True)
+    with pytest.raises(DataError, match="from 1 to 16 principal"):
+        verify(embeddings, None, issame, components=17)
+    with pytest.raises(DataError, match="squared or angle"):
+        verify(embeddings, None, issame, metric="cosine")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="found must be booleans"):
+        verify(embeddings, None, issame, found=np.ones(30, bool))
+    with pytest.raises(DataError, match="1 of 30 distances"):
+        val_at_far(np.append(np.ones(29), np.nan), issame)
     with pytest.raises(DataError, match="both kinds in each"):
         val_at_far(np.linspace(0, 1, 30), np.arange(30) < 15, folds=10)

@@ -4,19 +4,23 @@ A JSON file of cases is read as arrays too: a figure's name is its path in the f
 `overlap_standard_fmr100` in scores.json or `results_0_kept_classes` in dataset_metrics.json.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tests.golden import nets_cases
+from tests.golden import loss_cases, nets_cases, personalise_cases
 from torch import nn
 
 from facewright import evaluation
 from facewright.align import five_from_68, similarity, warp
-from facewright.diffusion import samplers, schedules
+from facewright.data.formats import Decoder, open_records
+from facewright.diffusion import ConditionalUNet, UNetConfig, samplers, schedules
 from facewright.errors import FaceError
 from facewright.training.ema import EMA, decay_at
 
@@ -29,7 +33,7 @@ def run(folder: str, name: str, case: Case) -> Case:
     """Compute with facewright every output array that the folder's README names for this case, under its name there.
 
     Args:
-        folder: align, diffusion, nets or verification.
+        folder: align, diffusion, losses, nets, personalise or verification.
         name: the file's stem.
         case: the file's arrays without its outputs.
     """
@@ -41,6 +45,20 @@ def run(folder: str, name: str, case: Case) -> Case:
     if compute is None:
         raise KeyError(f"facewright has nothing for {folder}/{name}")
     return {key: np.asarray(value) for key, value in compute(case).items()}
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Records of a data set in any of the sample formats, in order: {"label": int, "sha256": hex of the image bytes}.
+
+    Every picture is decoded as well, so that one that does not decode is an error here as it is in training. The label
+    of a picture of a pair is 1 where the pair matches and 0 where not.
+    """
+    records, decoder, found = open_records(path), Decoder(), []
+    for number, record in enumerate(records):
+        if not records.latents:
+            decoder.decode(record.image, records.where(number))
+        found.append({"label": record.label, "sha256": hashlib.sha256(record.image).hexdigest()})
+    return found
 
 
 def covers(folder: str, name: str) -> bool:
@@ -241,6 +259,42 @@ def _toy_noise(bars: torch.Tensor, spread: float) -> samplers.Predict:
     return predict
 
 
+def _partial_dropout(case: Case) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for prefix in [key.removesuffix("linear_weight") for key in case if key.endswith("linear_weight")]:
+        given = {key.removeprefix(prefix): torch.from_numpy(case[key]) for key in case if key.startswith(prefix)}
+        unet = _projection(given["linear_weight"], given["linear_bias"], rate=float(given["p"]))
+        project = partial(unet.project, count=len(given["context"]))
+        factor = 1 / (1 - unet.config.partial_dropout)  # of a kept component, as `project` takes it
+        with torch.no_grad():
+            for name, drop in (("", None), ("whole_drop_", given["whole_drop"])):
+                keep = given[f"{name}keep_mask"] * factor
+                unet.train()
+                out[f"{prefix}{name}train_output"] = project(given["context"], drop=drop, keep=keep)
+                unet.eval()
+                out[f"{prefix}{name}eval_output"] = project(given["context"], drop=drop)
+            out[f"{prefix}none_output"] = project(None)
+    return out
+
+
+def _projection(weight: torch.Tensor, bias: torch.Tensor, *, rate: float) -> ConditionalUNet:
+    """A small denoiser that projects its context by these numbers."""
+    width, inputs = weight.shape
+    sizes = UNetConfig(
+        width=32,
+        multipliers=(1,),
+        attention=(False,),
+        blocks=1,
+        context_inputs=inputs,
+        context_width=width,
+        partial_dropout=rate,
+    )
+    unet = ConditionalUNet(sizes)
+    assert unet.context_emb is not None
+    unet.context_emb.load_state_dict({"weight": weight, "bias": bias})
+    return unet
+
+
 def _ddim_toy(case: Case) -> dict[str, Any]:
     bars, start = torch.from_numpy(case["alpha_bars"]), torch.from_numpy(case["x_T"])
     predict = _toy_noise(bars, float(case["s0"]))
@@ -293,6 +347,7 @@ def _ema(case: Case) -> dict[str, Any]:
 _CASES: Mapping[str, Mapping[str, Callable[[Case], dict[str, Any]]]] = {
     "align": {"points": _points, "points68": _points68, "warps": _warps},
     "diffusion": {
+        "context_partial_dropout": _partial_dropout,
         "ddim_sequence": _ddim_sequence,
         "ddim_toy": _ddim_toy,
         "ddpm_toy": _ddpm_toy,
@@ -300,6 +355,8 @@ _CASES: Mapping[str, Mapping[str, Callable[[Case], dict[str, Any]]]] = {
         "schedule_cosine": _cosine_schedule,
         "schedule_linear": _linear_schedule,
     },
+    "losses": loss_cases.CASES,
+    "personalise": personalise_cases.CASES,
     "verification": {
         "dataset_metrics": _dataset_metrics,
         "multi_subject_identity": _multi_subject_identity,

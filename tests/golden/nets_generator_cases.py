@@ -6,13 +6,14 @@ Weights come from `fill`; outputs bear the names of the case files, `out_` and a
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from tests.golden.fill import fill
 from torch import Tensor, nn
 
+from facewright import checkpoints
 from facewright.diffusion.controlnet import ControlledUNet, ControlNet
 from facewright.diffusion.samplers import ancestral, ddim, ddim_invert, ddim_plan
 from facewright.diffusion.schedules import alpha_bars, linear_betas
@@ -24,7 +25,6 @@ from facewright.personalise.postfuse import PostFuse
 from facewright.personalise.text import TextConfig, TextEncoder, insert_words
 
 Case = dict[str, np.ndarray]
-Network = TypeVar("Network", bound=nn.Module)
 
 TOLERANCES = {
     "idiff__unet-ca": 7e-5,
@@ -62,15 +62,19 @@ def covers(name: str) -> bool:
     return name.startswith(tuple(_CASES))
 
 
-def filled(build: Callable[[], Network], case: Case, *, of: str = "", prefix: str = "") -> Network:
-    """The network with the weights that the case names, in eval mode."""
-    with torch.device("meta"):
-        network = build()
+def filled(layout: str, build: Callable[[], nn.Module], case: Case, *, of: str = "") -> Any:
+    """The network with the weights that the case names, in eval mode.
+
+    Weights that fit the layout come in through `checkpoints.load`; a case of other sizes goes into what `build` gives.
+    """
     sizes = (tuple(int(size) for size in text.split(",") if size) for text in case[f"{of}shapes"].tolist())
     weights = fill(dict(zip(case[f"{of}keys"].tolist(), sizes, strict=True)), int(case[f"{of}seed"]))
-    network.load_state_dict(
-        {key.removeprefix(prefix): torch.from_numpy(value) for key, value in weights.items()}, assign=True
-    )
+    if layout in checkpoints.identify(weights):
+        return checkpoints.load(weights, layout=layout)
+    with torch.device("meta"):
+        network = build()
+    own = {key.removeprefix("postfuse_module."): torch.from_numpy(value) for key, value in weights.items()}
+    network.load_state_dict(own, assign=True)
     return network.eval()
 
 
@@ -92,12 +96,18 @@ def unet_config(values: dict[str, Any]) -> UNetConfig:
     )
 
 
+def _denoiser(settings: dict[str, Any], case: Case, *, of: str = "") -> Any:
+    config = unet_config(settings)
+    form = "uncond" if config.context_inputs is None else "adagn" if config.condition == "adagn" else "ca"
+    return filled(f"idiff/unet-{form}", partial(ConditionalUNet, config), case, of=of)
+
+
 def _settings(case: Case) -> dict[str, Any]:
     return json.loads(str(case["config"]))
 
 
 def _unet(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    network = filled(partial(ConditionalUNet, unet_config(_settings(case))), case)
+    network = _denoiser(_settings(case), case)
     x, times = inputs["x"], inputs["t"]
     if "context" not in inputs:
         return {"eps": network(x, times)}
@@ -110,8 +120,8 @@ def _unet(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _controlnet(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     settings = _settings(case)
-    control = filled(partial(ControlNet, unet_config(settings["control"])), case)
-    unet = filled(partial(ConditionalUNet, unet_config(settings["unet"])), case, of="unet_")
+    control = filled("idiff/controlnet", partial(ControlNet, unet_config(settings["control"])), case)
+    unet = _denoiser(settings["unet"], case, of="unet_")
     both = ControlledUNet(unet, control).eval()
     x, times, context, hint = (inputs[key] for key in ("x", "t", "context", "hint"))
     return {
@@ -126,7 +136,7 @@ def _controlnet(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _samplers(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    network = filled(partial(ConditionalUNet, unet_config(_settings(case))), case)
+    network = _denoiser(_settings(case), case)
     betas = linear_betas(len(case["sched_betas"]))
     bars = alpha_bars(betas)
 
@@ -155,11 +165,11 @@ def _samplers(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _vq_encoder(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {"latent": filled(VQEncoder, case)(inputs["images"])}
+    return {"latent": filled("ldm/vq-encoder", VQEncoder, case)(inputs["images"])}
 
 
 def _vq_decoder(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    network = filled(VQDecoder, case)
+    network = filled("ldm/vq-decoder", VQDecoder, case)
     quantised, indices = network.quantize(inputs["latent"])
     return {
         "image_quantized": network(inputs["latent"]),
@@ -170,7 +180,7 @@ def _vq_decoder(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mapping(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    network = filled(Mapping, case)
+    network = filled("f2d/mapping", Mapping, case)
     identity, expression = inputs["idvec"], inputs["exp"]
     out = {}
     out["first_none"], out["last_none"] = network(identity)
@@ -191,7 +201,7 @@ def _text(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         activation=settings["hidden_act"],
         end_token=settings["eos_token_id"],
     )
-    network = filled(partial(TextEncoder, config), case)
+    network = filled("", partial(TextEncoder, config), case)
     ids, words = inputs["input_ids"], torch.stack([inputs["first"], inputs["last"]], 1)
     embeddings = network.embed(ids)
     plain, plain_end = network(ids)
@@ -206,14 +216,14 @@ def _text(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _postfuse(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    network = filled(partial(PostFuse, inputs["text_states"].shape[-1]), case, prefix="postfuse_module.")
+    network = filled("fastcomposer/postfuse", partial(PostFuse, inputs["text_states"].shape[-1]), case)
     subjects = inputs["object_embeds"].squeeze(2)
     marked, counts = inputs["image_token_mask"], inputs["num_objects"]
     return {"text_states": network(inputs["text_states"], subjects, marked=marked, counts=counts)}
 
 
 def _bisenet(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    network = filled(BiSeNet, case)
+    network = filled("bisenet", BiSeNet, case)
     first, second, third = network(inputs["x"])
     middle = first.shape[2] // 2
     return {

@@ -21,6 +21,7 @@ INPUTS = {
     "align/points": ("points", "kind", "template", "template_96_wide"),
     "align/points68": ("points68",),
     "align/warps": ("source", "points", "matrices"),
+    "diffusion/context_partial_dropout": ("*_p", "*_context", "*_linear_*", "*_keep_mask", "*_whole_drop"),
     "diffusion/ddim_sequence": (),
     "diffusion/ddim_toy": ("T", "s0", "x_T", "alpha_bars"),
     "diffusion/ddpm_toy": ("T", "s0", "x_T", "noise", "betas"),
@@ -35,6 +36,16 @@ INPUTS = {
         "parameters",
     ),
     "diffusion/schedule_": ("T", "k", "beta_min", "beta_max"),
+    "losses/": (
+        *("embeddings", "weight", "labels", "angle", "reference_gradient_finite", "step?_embeddings", "step?_labels"),
+        *("scale", "margin", "margins", "m", "std", "m1", "m2", "m3", "filter", "alpha", "h", "t_alpha", "eps"),
+        *("initial_mean", "initial_std", "sample_rate", "num_sample", "sampled_classes", "world_size"),
+    ),
+    "personalise/cgdr": ("prediction_subject", "noise", "prediction_class", "mask"),
+    "personalise/delayed_conditioning": ("cases_*_steps", "cases_*_alpha", "cases_*_whole_number"),
+    "personalise/localization": ("batch", "heads", "segmaps", "token_*", "attention_*", "grad_columns"),
+    "personalise/masked_denoise": ("prediction", "target", "segmaps"),
+    "personalise/total": ("weight", "denoise", "localization"),
     "verification/dataset_metrics": ("embeddings", "labels", "results_*_r"),
     "verification/multi_subject_identity": ("cases_*_similarity",),
     "verification/pairs": ("embeddings", "embeddings_flipped", "issame", "val_far_target"),
@@ -49,6 +60,7 @@ NO_OUTPUT = {
 """Arrays that facewright has no function for: what greedy matching is compared with, NaN."""
 
 RELATIVE, ABSOLUTE, POINTS, CROP = "relative", "absolute", "points", "crop"
+GRADIENT, FINITE = "gradient", "finite"  # absolute and 1e-6 relative; any number
 RULES: dict[str, tuple[str, float]] = {
     "align/points*:matrix_float64": (RELATIVE, 1e-9),
     "align/points*:closed_form_similarity": (RELATIVE, 1e-9),
@@ -64,9 +76,20 @@ RULES: dict[str, tuple[str, float]] = {
     "diffusion/schedule_*:reference_*": (RELATIVE, 2e-6),
     "diffusion/ddim_sequence*:*_alpha_bar*": (RELATIVE, 1e-10),
     "diffusion/ddim_sequence*:*_sigma_*": (RELATIVE, 1e-10),
+    "diffusion/context_partial_dropout*:*": (ABSOLUTE, 1e-6),
     "diffusion/dd[ip]m_toy*:*": (ABSOLUTE, 1e-9),
     "diffusion/ema*:decay": (ABSOLUTE, 1e-7),
     "diffusion/ema*:*average*": (ABSOLUTE, 1e-9),
+    "losses/*_edge:grad_*": (FINITE, 0.0),
+    "losses/*_edge:*": (ABSOLUTE, 5e-2),
+    "losses/*:*grad_*": (GRADIENT, 1e-8),
+    "losses/*:*loss*": (ABSOLUTE, 1e-10),
+    "losses/*:remapped_labels": (ABSOLUTE, 0.0),
+    "losses/*:shard_*": (ABSOLUTE, 0.0),
+    "losses/*:*": (ABSOLUTE, 1e-9),
+    "personalise/delayed*:*": (ABSOLUTE, 0.0),
+    "personalise/*:*_float32": (RELATIVE, 1e-5),
+    "personalise/*:*": (ABSOLUTE, 1e-9),
     "verification/pairs*:squared_distance": (ABSOLUTE, 1e-6),
     "verification/pairs*:arcface_mean_[tf]pr": (ABSOLUTE, 1e-9),
     "verification/pairs*:arcface_xnorm": (RELATIVE, 1e-9),
@@ -153,6 +176,10 @@ def compare(case: str, key: str, computed: np.ndarray, arrays: bridge.Case) -> N
         source = arrays["points"] if "points" in arrays else arrays[key.replace("matrix", "five")]
         sent, wanted = (_send(matrices, source) for matrices in (computed, expected))
         np.testing.assert_allclose(sent, wanted, rtol=0, atol=tolerance, err_msg=key)
+    elif kind == GRADIENT:
+        np.testing.assert_allclose(computed, expected, rtol=1e-6, atol=tolerance, err_msg=key)
+    elif kind == FINITE:
+        assert np.isfinite(computed).all(), key
     elif key.startswith(("matrix", "closed")):
         largest = np.abs(expected).max(axis=(1, 2), keepdims=True)
         np.testing.assert_allclose(computed / largest, expected / largest, rtol=0, atol=tolerance, err_msg=key)

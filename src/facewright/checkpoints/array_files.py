@@ -1,6 +1,7 @@
 """Files of plain arrays: safetensors and .npz. Only headers are read until a tensor is asked for."""
 
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ _TYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+HEADER_LARGEST = 1 << 16  # bytes of a .npy record that may go before its values; NumPy's own limit is lower
 
 
 def open_safetensors(path: Path) -> Checkpoint:
@@ -47,8 +49,17 @@ def open_safetensors(path: Path) -> Checkpoint:
         raise DataError(f"{path}: no whole safetensors file ({error}); get the file again") from error
     if not entries:
         raise DataError(f"{path} holds no tensor")
-    card = Card.from_json(metadata[CARD_KEY], source=str(path)) if CARD_KEY in metadata else None
-    return Checkpoint(str(path), entries, layout=None if card is None else card.architecture.get("layout"))
+    return Checkpoint(str(path), entries, layout=_layout(metadata[CARD_KEY], path) if CARD_KEY in metadata else None)
+
+
+def _layout(text: str, path: Path) -> str | None:
+    """The layout that a card names, if any."""
+    try:
+        said = Card.from_json(text, source=str(path)).architecture
+    except RecursionError as error:
+        raise DataError(f"{path}: its card cannot be read ({error}); get the file again") from error
+    layout = said.get("layout") if isinstance(said, dict) else None
+    return layout if isinstance(layout, str) else None
 
 
 def npz_entries(path: Path) -> dict[str, Entry]:
@@ -59,7 +70,7 @@ def npz_entries(path: Path) -> dict[str, Entry]:
             for record in archive.infolist():
                 key = record.filename.removesuffix(".npy")
                 with archive.open(record) as opened:
-                    shape, dtype, offset = _header(opened)
+                    shape, dtype, offset = _header(BytesIO(opened.read(HEADER_LARGEST)))
                 if dtype.hasobject:
                     raise DataError(f"{path}: array {key!r} holds Python objects, which are pickles: refused")
                 if dtype.kind not in "fiub" or dtype.itemsize > 8:

@@ -96,6 +96,11 @@ def axis(number: int) -> Callable[[Shape], int | None]:
     return lambda shape: shape[number] if len(shape) > number else None
 
 
+def last_axis(*, times: int = 1, less: int = 0) -> Callable[[Shape], int | None]:
+    """Read the length of the last axis, `times` as much and reduced by `less`."""
+    return lambda shape: times * shape[-1] - less if shape else None
+
+
 def square(number: int, *, per: int = 1, extra: int = 0, times: int = 1) -> Callable[[Shape], int | None]:
     """Read the side of a square map from an axis that counts `per` values a cell and `extra` cells.
 

@@ -80,10 +80,16 @@ def known(name: str) -> Layout:
 
 
 def tensors(checkpoint: Checkpoint, held: Match) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint under the layout's names: floats as float32, each in memory of its own."""
+    """Read the tensors of a checkpoint under the layout's names: floats as float32, each in memory of its own.
+
+    Raises:
+        DataError: a tensor cannot be read or has no values.
+    """
     read = {}
     for key, (_, dtype) in signature(held.generation).items():
         tensor = checkpoint.entries[held.keys[key]].read()
+        if tensor.is_meta:
+            raise DataError(f"{checkpoint.name}: tensor {held.keys[key]} has a shape but no values (device meta)")
         read[key] = tensor.to("cpu", dtype, copy=True).contiguous()
     return read
 

@@ -13,6 +13,7 @@ from facewright.errors import DataError, InputError
 
 CONTAINERS = ("state_dict", "state_dict_backbone", "model_state_dict", "model")
 """Under which names trainers keep a state dict: Lightning, arcface_torch, and two habits."""
+DEEPEST = 4  # containers within one another
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,9 @@ def open_checkpoint(source: Path | str | Mapping[str, Any]) -> Checkpoint:
 
 def entries_of(loaded: object, name: str) -> dict[str, Entry]:
     """The tensors of a state dict, which may lie in a trainer's checkpoint under one of `CONTAINERS`."""
-    while isinstance(loaded, Mapping):
-        inner = [key for key in CONTAINERS if isinstance(loaded.get(key), Mapping)]
-        if not inner:
-            break
-        loaded = loaded[inner[0]]
+    for _ in range(DEEPEST):
+        if isinstance(loaded, Mapping):
+            loaded = next((loaded[key] for key in CONTAINERS if isinstance(loaded.get(key), Mapping)), loaded)
     if not isinstance(loaded, Mapping):
         raise DataError(f"{name} holds a {type(loaded).__name__}, expected a mapping of names to tensors")
     if not loaded:
@@ -82,20 +81,18 @@ def entries_of(loaded: object, name: str) -> dict[str, Entry]:
 
 
 def _entry(value: object, key: str, name: str) -> Entry:
-    if isinstance(value, Tensor):
-        tensor = value.detach()
-    elif isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
-        array = np.asarray(value)
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
-        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
-    else:
-        kind = f"array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub" and value.dtype.itemsize <= 8:
+        native = value.dtype.newbyteorder("=")
+        plain = torch.from_numpy(np.empty(0, native)).dtype
+        return Entry(value.shape, plain, lambda: torch.from_numpy(np.array(value, native, order="C")))
+    if not isinstance(value, Tensor):
+        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
         raise DataError(
-            f"{name}: entry {key!r} is a {kind}, expected a tensor; give the state dict alone, "
+            f"{name}: entry {key!r} is {kind}, expected a tensor; give the state dict alone, "
             f"or keep it under one of {', '.join(CONTAINERS)}"
         )
-    if tensor.layout is not torch.strided or tensor.is_quantized:
+    tensor = value.detach()
+    if tensor.is_nested or tensor.layout is not torch.strided or tensor.is_quantized:
         raise DataError(f"{name}: tensor {key!r} is sparse or quantised; save it as a plain tensor")
     if not tensor.is_meta and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise DataError(

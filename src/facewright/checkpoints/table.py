@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from facewright.checkpoints.layouts import Family, Generation, Layout, Reading, axis, square
+from facewright.checkpoints.layouts import Family, Generation, Layout, Reading, axis, last_axis, square
 from facewright.diffusion.controlnet import ControlNet
 from facewright.diffusion.unet import ConditionalUNet, published_config
 from facewright.diffusion.vq import VQDecoder, VQEncoder
@@ -43,7 +43,7 @@ ARCFACE_MBF = Family(
     "conv_sep.layers.0.weight",
     (
         Reading("an embedding width of", "features.layers.2.weight", axis(0)),
-        Reading("pictures with a side of", "features.layers.0.layers.0.weight", lambda shape: 16 * shape[-1]),
+        Reading("pictures with a side of", "features.layers.0.layers.0.weight", last_axis(times=16)),
     ),
 )
 ARCFACE_VIT = Family(
@@ -70,7 +70,7 @@ TFACE_MOBILE = Family(
     "conv_6_sep.conv.weight",
     (
         Reading("an embedding width of", "output_layer.linear.weight", axis(0)),
-        Reading("pictures with a side of", "output_layer.conv_6_dw.conv.weight", lambda shape: 16 * shape[-1]),
+        Reading("pictures with a side of", "output_layer.conv_6_dw.conv.weight", last_axis(times=16)),
     ),
 )
 CURRICULARFACE = Family(
@@ -99,7 +99,10 @@ MAPPING = Family(
     "CC BY-NC-SA 4.0",
     None,
     "null_exp",
-    (Reading("an identity width of", "i2t_first.layers.0.0.weight", lambda shape: shape[-1] - 64),),
+    (
+        Reading("an identity width of", "i2t_first.layers.0.0.weight", last_axis(less=64)),
+        Reading("a text width of", "i2t_first.fc_out.weight", axis(0)),
+    ),
 )
 FASTCOMPOSER = Family(
     "postfuse",

@@ -22,10 +22,12 @@ COMMANDS = (
     "embed",
     "contexts",
     "sample",
+    "personalise",
     "set_check",
     "evaluate",
     "pack",
     "train",
+    "plan",
     "layouts",
     "import_weights",
 )

@@ -1,19 +1,14 @@
 """`facewright contexts`: identities to condition on."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from facewright.cli.console import progress_bar, summary
+from facewright.cli import contexts_packed, contexts_search
+from facewright.cli.console import progress_bar
+from facewright.cli.contexts_file import Count, Out, Seed, statistics_like, write_contexts
 from facewright.cli.embed import name_left_out
-
-if TYPE_CHECKING:
-    from facewright.data.embeddings import Embeddings
-
-Out = Annotated[Path, typer.Option("--out", metavar="FILE", help=".npz to write.")]
-Count = Annotated[int, typer.Option("--count", metavar="N", help="How many identities.")]
-Seed = Annotated[int, typer.Option("--seed", help="Another seed gives other identities.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +17,8 @@ def register(app: typer.Typer) -> None:
     commands.command("uniform")(uniform)
     commands.command("fitted")(fitted)
     commands.command("photos")(photos)
+    contexts_packed.register(commands)
+    contexts_search.register(commands)
     app.add_typer(commands, name="contexts")
 
 
@@ -39,7 +36,7 @@ def uniform(
     """
     from facewright.synthesis import uniform_contexts
 
-    _write(out, uniform_contexts(count, seed=seed, width=width))
+    write_contexts(out, uniform_contexts(count, seed=seed, width=width))
 
 
 def fitted(
@@ -64,20 +61,11 @@ def fitted(
         facewright contexts fitted --count 200 --min-angle 1.2 --seed 0 --out people.npz
     """
     from facewright.data.embeddings import read_embeddings
-    from facewright.synthesis import fit_statistics, fitted_contexts, load_statistics
+    from facewright.synthesis import fitted_contexts
 
-    if like.endswith(".npz"):
-        real = read_embeddings(like)
-        reference = fit_statistics(
-            real.embeddings,
-            rank=rank,
-            encoder=real.provenance.get("encoder"),
-            encoder_sha256=real.provenance.get("encoder_sha256"),
-        )
-    else:
-        reference = load_statistics(like)
+    reference = statistics_like(like, rank)
     avoided = None if avoid is None else read_embeddings(avoid, width=reference.width)
-    _write(out, fitted_contexts(count, reference, seed=seed, min_angle=min_angle, avoid=avoided))
+    write_contexts(out, fitted_contexts(count, reference, seed=seed, min_angle=min_angle, avoid=avoided))
 
 
 def photos(
@@ -88,6 +76,7 @@ def photos(
     crops: Annotated[bool, typer.Option("--crops", help="SRC holds aligned crops, 112 x 112.")] = False,
     average: Annotated[bool, typer.Option("--average", help="The photos of one folder are one person.")] = False,
     mirror: Annotated[bool, typer.Option("--mirror", help="Embed each crop together with its mirror image.")] = False,
+    licence: Annotated[str | None, typer.Option("--licence", help="Of the photos; a set's card quotes it.")] = None,
     batch: Annotated[int, typer.Option("--batch", help="Crops embedded at a time.")] = 64,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
@@ -99,6 +88,7 @@ def photos(
     """
     from facewright import encoders
     from facewright.align import load_detector
+    from facewright.data.embeddings import Embeddings
     from facewright.synthesis import contexts_from_photos
 
     network = encoders.load(encoder, device=device)
@@ -108,12 +98,6 @@ def photos(
             src, network, detector=finder, average=average, mirror=mirror, batch=batch, progress=progress
         )
     name_left_out(read)
-    _write(out, read.embeddings, f"; {len(read.refused):,} photos left out")
-
-
-def _write(out: Path, contexts: "Embeddings", remark: str = "") -> None:
-    from facewright.data.embeddings import write_embeddings
-
-    write_embeddings(out, contexts.names, contexts.embeddings, provenance=contexts.provenance)
-    width = contexts.embeddings.shape[1]
-    summary([f"{out}: {len(contexts):,} identities, {width} wide, {contexts.provenance['kind']}{remark}"])
+    rows = read.embeddings
+    stated = Embeddings(rows.names, rows.embeddings, {**rows.provenance, "licence": licence})
+    write_contexts(out, stated, f"; {len(read.refused):,} photos left out")

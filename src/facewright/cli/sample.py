@@ -1,14 +1,16 @@
 """`facewright sample`: a labelled set from a file of contexts."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facewright.cli.console import progress_bar, summary, write_json
+from facewright.errors import ConfigError
 
 if TYPE_CHECKING:
-    from facewright.synthesis import SampleSummary
+    from facewright.synthesis import CropEncoder, FaceGenerator, SampleSummary
 
 
 def register(app: typer.Typer) -> None:
@@ -21,9 +23,38 @@ def sample(
     per_identity: Annotated[int, typer.Option("--per-identity", metavar="N", help="Images of each identity.")],
     out: Annotated[Path, typer.Option("--out", metavar="SET", help="Folder of the set.")],
     generator: Annotated[str, typer.Option("--generator", help="bundled, or a .safetensors file.")] = "bundled",
-    sampler: Annotated[str, typer.Option("--sampler", help="Way through the noise levels.")] = "ddim",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            "--sampler",
+            help="Way through the noise levels: ddim, euler, dpmpp-2m, dpmpp-3m, dpmpp-2s, unipc, ddpm,"
+            " euler-ancestral, or as the public IDiff-Face code has them ddim-published, ddpm-published.",
+        ),
+    ] = "ddim",
     steps: Annotated[int, typer.Option("--steps", help="Network evaluations per image.")] = 25,
     guidance: Annotated[float, typer.Option("--guidance", help="1 is none; more holds closer to the identity.")] = 1.0,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            "--spacing", help="Of the noise levels: stride, trailing, log-snr, karras; default: the sampler's."
+        ),
+    ] = None,
+    eta: Annotated[float, typer.Option("--eta", help="Noise that ddim adds on the way, 0 to 1.")] = 0.0,
+    guidance_interval: Annotated[
+        tuple[float, float],
+        typer.Option("--guidance-interval", metavar="LOW HIGH", help="Shares of time (1: all noise) that are guided."),
+    ] = (0.0, 1.0),
+    identity_from: Annotated[
+        float,
+        typer.Option("--identity-from", help="Share of time where the identity takes over from the empty context."),
+    ] = 1.0,
+    negative: Annotated[
+        str | None,
+        typer.Option("--negative", help="Guide away from another identity: far, middle, close or random."),
+    ] = None,
+    cone: Annotated[
+        float | None, typer.Option("--cone", help="Radians by which a picture's context may leave its identity's.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed gives other images.")] = 0,
     batch: Annotated[int, typer.Option("--batch", help="Images made at a time.")] = 64,
     image_size: Annotated[
@@ -35,7 +66,22 @@ def sample(
     force: Annotated[
         bool, typer.Option("--force", help="Allow contexts of another encoder than the generator's.")
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    align: Annotated[
+        str | None, typer.Option("--align", help="For a generator of unaligned faces: align by this face finder.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", help="Processes of --threads each; default: this one.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", help="CPU threads of a process: 1 of a worker. The same number, the same bits."),
+    ] = None,
+    share: Annotated[
+        str, typer.Option("--share", metavar="I/N", help="This machine's part, of N that write to one folder.")
+    ] = "1/1",
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda (workers take turns on several) or cuda:N.")
+    ] = "cpu",
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures to this file.")
     ] = None,
@@ -46,37 +92,90 @@ def sample(
 
         facewright sample --contexts people.npz --per-identity 16 --steps 25 --seed 0 --out faces
     """
-    from facewright import diffusion, encoders
+    from facewright.align import load_detector
     from facewright.data.embeddings import read_embeddings
-    from facewright.synthesis import sample_set
+    from facewright.diffusion import SamplerConfig
+    from facewright.synthesis import Share, sample_set, sample_with_workers
 
     people = read_embeddings(contexts)
-    model = diffusion.load(generator, device=device)
-    measuring = None if encoder == "none" else encoders.load(encoder, device=device)
+    load = _Networks(generator, encoder, device)
+    options: dict[str, Any] = {
+        "per_identity": per_identity,
+        "out": out,
+        "sampler": SamplerConfig(
+            sampler,
+            steps,
+            guidance,
+            spacing=spacing,
+            eta=eta,
+            guidance_interval=guidance_interval,
+            identity_from=identity_from,
+        ),
+        "negative": negative,
+        "cone": cone,
+        "seed": seed,
+        "batch": batch,
+        "image_size": image_size,
+        "force": force,
+        "share": Share.parse(share),
+    }
     with progress_bar("sampling") as progress:
-        made = sample_set(
-            model,
-            people,
-            per_identity=per_identity,
-            out=out,
-            encoder=measuring,
-            sampler=sampler,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            batch=batch,
-            image_size=image_size,
-            force=force,
-            progress=progress,
-        )
+        if workers is not None:
+            made = sample_with_workers(
+                load,
+                people,
+                workers=workers,
+                threads=1 if threads is None else threads,
+                align=align,
+                progress=progress,
+                **options,
+            )
+        else:
+            _use_threads(threads)
+            model, measuring = load(None)
+            finder = None if align is None else load_detector(align)
+            made = sample_set(model, people, encoder=measuring, align=finder, progress=progress, **options)
     write_json(json_file, _figures(made))
     before = made.images - made.made
     lines = [f"{out}: {made.images:,} images of {made.identities:,} identities, {before:,} of them made before"]
     if made.made:
         lines.append(f"made {made.made:,} in {made.seconds:.0f} s, {made.images_per_s:.2f} images a second")
-    if made.similarity is not None and measuring is not None:
-        lines.append(f"mean cosine to the context {made.similarity:.3f}, encoder {measuring.name}")
+    if made.similarity is not None:
+        lines.append(f"mean cosine to the context {made.similarity:.3f}, encoder {encoder}")
+    if not made.complete:
+        lines.append("other shares have images to make; the last to finish writes the manifest")
     summary(lines)
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """Loads generator and encoder, in whatever process wants them."""
+
+    generator: str
+    encoder: str
+    device: str
+
+    def __call__(self, worker: int | None) -> "tuple[FaceGenerator, CropEncoder | None]":
+        """Those of a worker, counted from 0; "cuda" is divided among the workers."""
+        from facewright import diffusion, encoders
+
+        device = self.device
+        if worker is not None and device == "cuda":
+            import torch
+
+            device = f"cuda:{worker % max(1, torch.cuda.device_count())}"
+        model = diffusion.load(self.generator, device=device)
+        return model, None if self.encoder == "none" else encoders.load(self.encoder, device=device)
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is None:
+        return
+    import torch
+
+    if threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {threads}")
+    torch.set_num_threads(threads)
 
 
 def _figures(made: "SampleSummary") -> dict[str, object]:
@@ -84,6 +183,7 @@ def _figures(made: "SampleSummary") -> dict[str, object]:
         "set": str(made.out),
         "identities": made.identities,
         "images": made.images,
+        "complete": made.complete,
         "made": made.made,
         "seconds": made.seconds,
         "images_per_s": made.images_per_s,

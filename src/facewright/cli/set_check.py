@@ -1,5 +1,6 @@
 """`facewright set check`: read a labelled set, embed it and measure how well its identities hold."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from facewright.encoders import Encoder
     from facewright.evaluation import SetMeasures
 
+# The other commands of the group, one a file.
+FURTHER = ("set_filter", "set_resample", "set_oversample", "set_card", "set_export")
 CHUNK = 512  # crops held at once
 
 DEFINITIONS = {
@@ -35,11 +38,8 @@ def register(app: typer.Typer) -> None:
     """Add `set` and its commands."""
     commands = typer.Typer(help="Work on a labelled set.", no_args_is_help=True, rich_markup_mode=None)
     commands.command()(check)
-
-    @commands.callback()
-    def group() -> None:
-        """Keep `check` a word of the command line although it is the only one."""
-
+    for name in FURTHER:
+        import_module(f"facewright.cli.{name}").register(commands)
     app.add_typer(commands, name="set")
 
 

@@ -7,20 +7,23 @@ from torch import Tensor
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def jitter_crop(images: Tensor, size: int, *, shift: int, generator: torch.Generator) -> Tensor:
+def jitter_crop(images: Tensor, size: int, *, shift: int, mirror: bool = True, generator: torch.Generator) -> Tensor:
     """Cut (size, size) from each image at its centre moved by up to `shift` pixels, and mirror half of them.
 
     Args:
         images: (B, 3, H, W).
+        size: pixels.
         shift: pixels, at most (H - size) / 2.
+        mirror: whether half are mirrored.
+        generator: of every draw.
     """
     count, _, height, width = images.shape
     top = (height - size) // 2 + torch.randint(-shift, shift + 1, (count,), generator=generator)
     left = (width - size) // 2 + torch.randint(-shift, shift + 1, (count,), generator=generator)
-    mirror = torch.rand(count, generator=generator) < 0.5
+    flips = (torch.rand(count, generator=generator) < 0.5).tolist() if mirror else [False] * count
     crops = [
         image[:, y : y + size, x : x + size].flip(2) if flip else image[:, y : y + size, x : x + size]
-        for image, y, x, flip in zip(images, top.tolist(), left.tolist(), mirror.tolist(), strict=True)
+        for image, y, x, flip in zip(images, top.tolist(), left.tolist(), flips, strict=True)
     ]
     return torch.stack(crops)
 

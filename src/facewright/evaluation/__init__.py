@@ -1,9 +1,57 @@
-"""Measures of the field, each with its definition: pair verification, error rates, labelled sets, several people.
+"""Measures of the field, each with its definition: pairs, templates, searches, error rates, sets, several people.
 
-Plots are in `facewright.evaluation.plots`, apart, because they load matplotlib.
+Plots are in `facewright.evaluation.plots`, apart, because they load matplotlib; the lists of IJB-B and IJB-C are in
+`facewright.evaluation.ijb`.
 """
 
-from facewright.evaluation.pyeer import PyeerSummary, nearest_operating_point, pyeer_equal_error, pyeer_summary
+from facewright.evaluation.benchmarks import (
+    BENCHMARKS,
+    Benchmark,
+    FacePairs,
+    embed_pairs,
+    find_benchmark,
+    read_bin_pairs,
+    read_folder_pairs,
+)
+from facewright.evaluation.bootstrap import (
+    Interval,
+    People,
+    bootstrap_interval,
+    people_interval,
+    rate_intervals,
+)
+from facewright.evaluation.coverage import (
+    class_coverage,
+)
+from facewright.evaluation.folds import (
+    disjoint_folds,
+    fold_numbers,
+    people_in_several_folds,
+)
+from facewright.evaluation.groups import (
+    GroupRates,
+    GroupReport,
+    group_rates,
+)
+from facewright.evaluation.identification import (
+    Identification,
+    OpenSetPoint,
+    identify,
+    tpir_at_fpir,
+)
+from facewright.evaluation.leakage import (
+    Leakage,
+    Match,
+    Searched,
+    identity_leakage,
+    impostor_threshold,
+)
+from facewright.evaluation.pyeer import (
+    PyeerSummary,
+    nearest_operating_point,
+    pyeer_equal_error,
+    pyeer_summary,
+)
 from facewright.evaluation.rates import (
     OperatingPoint,
     Rates,
@@ -23,53 +71,119 @@ from facewright.evaluation.sets import (
     intra_identity_diversity,
     measure_set,
 )
-from facewright.evaluation.similarities import genuine_similarities, identity_centres, impostor_similarities, nearest
-from facewright.evaluation.subjects import match_subjects, multi_subject_identity, weakest_match
-from facewright.evaluation.uniqueness import class_consistency, class_uniqueness, unique_classes, unique_rows
+from facewright.evaluation.similarities import (
+    genuine_similarities,
+    identity_centres,
+    impostor_similarities,
+    nearest,
+    search,
+)
+from facewright.evaluation.subjects import (
+    match_subjects,
+    multi_subject_identity,
+    weakest_match,
+)
+from facewright.evaluation.templates import (
+    TFACE,
+    PairScores,
+    TemplateConfig,
+    Templates,
+    build_templates,
+    face_features,
+    nearest_tar_at_far,
+    score_pairs,
+)
+from facewright.evaluation.uniqueness import (
+    class_consistency,
+    class_uniqueness,
+    unique_classes,
+    unique_rows,
+)
+from facewright.evaluation.vendi import (
+    identity_vendi_scores,
+    vendi_score,
+)
 from facewright.evaluation.verification import (
     AcceptRate,
     Verification,
-    bootstrap_interval,
     pair_distances,
     val_at_far,
     verify,
 )
 
 __all__ = [
+    "BENCHMARKS",
+    "TFACE",
     "AcceptRate",
+    "Benchmark",
+    "FacePairs",
+    "GroupRates",
+    "GroupReport",
+    "Identification",
+    "Interval",
+    "Leakage",
+    "Match",
+    "OpenSetPoint",
     "OperatingPoint",
+    "PairScores",
+    "People",
     "PyeerSummary",
     "Rates",
     "ScoreSummary",
+    "Searched",
     "SetMeasures",
     "Spread",
+    "TemplateConfig",
+    "Templates",
     "Verification",
     "area_under_curve",
     "bootstrap_interval",
+    "build_templates",
     "class_consistency",
+    "class_coverage",
     "class_uniqueness",
     "context_similarities",
+    "disjoint_folds",
+    "embed_pairs",
     "equal_error_rate",
     "error_rates",
+    "face_features",
+    "find_benchmark",
     "fisher_ratio",
+    "fold_numbers",
     "genuine_similarities",
+    "group_rates",
+    "identify",
     "identity_centres",
+    "identity_leakage",
+    "identity_vendi_scores",
     "impostor_similarities",
+    "impostor_threshold",
     "intra_identity_diversity",
     "match_subjects",
     "measure_set",
     "multi_subject_identity",
     "nearest",
     "nearest_operating_point",
+    "nearest_tar_at_far",
     "operating_point",
     "pair_distances",
+    "people_in_several_folds",
+    "people_interval",
     "pyeer_equal_error",
     "pyeer_summary",
+    "rate_intervals",
+    "read_bin_pairs",
+    "read_folder_pairs",
+    "score_pairs",
+    "search",
     "summarise",
     "tar_at_far",
+    "tpir_at_fpir",
     "unique_classes",
     "unique_rows",
     "val_at_far",
+    "vendi_score",
     "verify",
     "weakest_match",
 ]

@@ -48,12 +48,9 @@ def score_histograms(
     edges = np.linspace(low, high if high > low else low + 1e-3, bins + 1)
     for name, scores, colour in (("different identities", impostor, IMPOSTOR), ("same identity", genuine, GENUINE)):
         label = f"{name} ({scores.size:,} pairs, mean {scores.mean().round(2) + 0.0:.2f})"
-        heights, _ = np.histogram(scores, edges, density=True)
-        axes.stairs(heights, edges, fill=True, color=colour, alpha=0.35)
-        axes.stairs(heights, edges, color=colour, linewidth=1.4, label=label)
+        _outline(axes, edges, scores, colour, label)
     if threshold is not None:
-        label = f"{threshold_label} {threshold:.3f}"
-        axes.axvline(threshold, ymax=0.76, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=label)
+        _threshold(axes, threshold, threshold_label)
     axes.set(xlabel="cosine similarity", ylabel="density", xlim=(edges[0], edges[-1]))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # room for the legend
     _legend(axes, "upper right")
@@ -106,6 +103,72 @@ def det_plot(curves: Mapping[str, Rates], *, title: str = "DET", picture: Format
     return _bytes(figure, picture)
 
 
+def cmc_plot(curves: Mapping[str, np.ndarray], *, title: str = "Identification", picture: Format = "svg") -> bytes:
+    """Share of probes whose person is among the first k, over k (cumulative match characteristic).
+
+    Args:
+        curves: name of a curve to its rank rates from rank 1 up, as `Identification.cmc` gives them.
+        title: above the plot.
+        picture: "svg" or "png".
+    """
+    if not curves:
+        raise InputError("a plot needs at least one curve")
+    figure, axes = _figure(title)
+    for (name, rates), colour in zip(curves.items(), _colours(curves), strict=True):
+        label = f"{name} (rank 1 {rates[0]:.2%})"
+        axes.step(np.arange(1, len(rates) + 1), rates, where="post", color=colour, linewidth=1.8, label=label)
+    most = max(2, *(len(rates) for rates in curves.values()))
+    axes.set(xlabel="rank", ylabel="probes found", xlim=(1, most), ylim=(0, 1.02))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    _legend(axes, "lower right")
+    return _bytes(figure, picture)
+
+
+def similarity_histograms(
+    groups: Mapping[str, np.ndarray],
+    *,
+    title: str,
+    threshold: float | None = None,
+    threshold_label: str = "threshold",
+    bins: int = 80,
+    picture: Format = "svg",
+) -> bytes:
+    """Several distributions of cosines on one axis, each with area one.
+
+    Args:
+        groups: name to (n,) finite similarities.
+        title: above the plot.
+        threshold: where a line is drawn, or None.
+        threshold_label: what the line is called.
+        bins: over the range of all.
+        picture: "svg" or "png".
+    """
+    if not groups or any(not (scores.size and np.isfinite(scores).all()) for scores in groups.values()):
+        raise InputError("a histogram needs at least one group, and finite similarities in each")
+    figure, axes = _figure(title)
+    low, high = min(scores.min() for scores in groups.values()), max(scores.max() for scores in groups.values())
+    edges = np.linspace(low, high if high > low else low + 1e-3, bins + 1)
+    for (name, scores), colour in zip(groups.items(), _colours(groups), strict=True):
+        _outline(axes, edges, scores, colour, f"{name} ({scores.size:,}, mean {scores.mean().round(2) + 0.0:.2f})")
+    if threshold is not None:
+        _threshold(axes, threshold, threshold_label)
+    axes.set(xlabel="cosine similarity", ylabel="density")
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # room for the legend
+    _legend(axes, "upper right")
+    return _bytes(figure, picture)
+
+
+def _outline(axes: Axes, edges: np.ndarray, scores: np.ndarray, colour: str, label: str) -> None:
+    heights, _ = np.histogram(scores, edges, density=True)
+    axes.stairs(heights, edges, fill=True, color=colour, alpha=0.35)
+    axes.stairs(heights, edges, color=colour, linewidth=1.4, label=label)
+
+
+def _threshold(axes: Axes, threshold: float, label: str) -> None:
+    line = (0, (4, 3))
+    axes.axvline(threshold, ymax=0.76, color=INK, linewidth=1, linestyle=line, label=f"{label} {threshold:.3f}")
+
+
 def _figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -126,7 +189,7 @@ def _legend(axes: Axes, place: Place) -> None:
     axes.legend(loc=place, fontsize=9, frameon=True, framealpha=0.85, edgecolor="none", labelcolor=INK)
 
 
-def _colours(curves: Mapping[str, Rates]) -> list[str]:
+def _colours(curves: Mapping[str, Rates] | Mapping[str, np.ndarray]) -> list[str]:
     return [CURVES[index % len(CURVES)] for index in range(len(curves))]
 
 

@@ -4,11 +4,11 @@ They differ from `rates`: thresholds are the distinct scores only, FMR100 and it
 *nearest* to the target (so the FMR may exceed it), and the EER is the middle of FMR and FNMR at one threshold.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from facewright.evaluation.rates import OperatingPoint, Rates, checked_scores, error_rates, fisher_ratio
+from facewright.evaluation.rates import OperatingPoint, Rates, checked_scores, error_rates, fisher_ratio, plain_figures
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,13 @@ class PyeerSummary:
     impostor_mean: float
     impostor_std: float  # population
     fisher_ratio: float
+
+    def figures(self) -> dict[str, float | None]:
+        """Plain numbers for a JSON file; FMR100 and its kin become FNMR, threshold and attained FMR, infinity None."""
+        figures: dict[str, float | None] = {}
+        for field in fields(self):
+            figures |= plain_figures(field.name, getattr(self, field.name))
+        return figures
 
 
 def pyeer_summary(genuine: np.ndarray, impostor: np.ndarray) -> PyeerSummary:

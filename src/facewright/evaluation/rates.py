@@ -55,18 +55,19 @@ class ScoreSummary:
     auc: float
     fisher_ratio: float  # infinite where neither set varies
 
-    def figures(self) -> dict[str, float | int | None]:
+    def figures(self) -> dict[str, float | None]:
         """Plain numbers for a JSON file; FMR100 and its kin become FNMR, threshold and attained FMR, infinity None."""
-        figures: dict[str, float | int | None] = {}
+        figures: dict[str, float | None] = {}
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, OperatingPoint):
-                figures[field.name] = value.fnmr
-                figures[f"{field.name}_threshold"] = value.threshold
-                figures[f"{field.name}_attained_fmr"] = value.fmr
-            else:
-                figures[field.name] = value if math.isfinite(value) else None
+            figures |= plain_figures(field.name, getattr(self, field.name))
         return figures
+
+
+def plain_figures(name: str, value: float | OperatingPoint) -> dict[str, float | None]:
+    """One figure of a summary as a JSON file has it."""
+    if isinstance(value, OperatingPoint):
+        return {name: value.fnmr, f"{name}_threshold": value.threshold, f"{name}_attained_fmr": value.fmr}
+    return {name: value if math.isfinite(value) else None}
 
 
 def error_rates(genuine: np.ndarray, impostor: np.ndarray) -> Rates:

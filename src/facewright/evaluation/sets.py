@@ -1,22 +1,28 @@
 """Does a labelled set hold its identities: how alike, how different, how close to what the generator was trained on."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from facewright.errors import DataError
+from facewright.evaluation.bootstrap import Interval, People, rate_intervals
+from facewright.evaluation.coverage import class_coverage
+from facewright.evaluation.pyeer import PyeerSummary, pyeer_summary
 from facewright.evaluation.rates import ScoreSummary, summarise
 from facewright.evaluation.similarities import (
     checked_set,
     genuine_similarities,
+    identity_blocks,
     identity_centres,
-    impostor_similarities,
+    impostor_pairs,
     members_of,
     nearest,
     unit_rows,
 )
 from facewright.evaluation.uniqueness import class_consistency, class_uniqueness
+from facewright.evaluation.vendi import identity_vendi_scores, vendi_score
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -55,6 +61,11 @@ class SetMeasures:
     to_context: Spread | None  # images and what they were conditioned on
     to_training: Spread | None  # identity centres and the nearest training identity
     nearest_training: np.ndarray | None  # (identities,) row of that training identity, labels ascending
+    pyeer: PyeerSummary  # the same rates as the package pyeer defines them
+    vendi: float  # effective number of different images in the whole set
+    identity_vendi: Spread  # the same within each identity
+    coverage: float | None  # D_intra of DCFace; needs real pictures of the same people
+    intervals: Mapping[str, Interval]  # of the EER and of TAR@FAR over identities; empty where none were asked for
 
     def figures(self) -> dict[str, Any]:
         """Plain numbers for a JSON file; the scores themselves and the rows of training identities are left out."""
@@ -66,10 +77,15 @@ class SetMeasures:
             "identities": self.identities,
             **{name: asdict(spread) for name, spread in spreads.items()},
             "scores": self.scores.figures(),
+            "pyeer": self.pyeer.figures(),
             "intra_identity_diversity": self.diversity,
             "radius": self.radius,
             "class_uniqueness": self.class_uniqueness,
             "class_consistency": self.class_consistency,
+            "vendi": self.vendi,
+            "identity_vendi": asdict(self.identity_vendi),
+            "intervals": {name: asdict(interval) for name, interval in self.intervals.items()},
+            **({} if self.coverage is None else {"class_coverage": self.coverage}),
         }
 
 
@@ -79,8 +95,10 @@ def measure_set(
     *,
     contexts: np.ndarray | None = None,
     training: np.ndarray | None = None,
+    real: tuple[np.ndarray, np.ndarray] | None = None,
     impostor_limit: int | None = 1_000_000,
     radius: float = 0.7,
+    resamples: int = 0,
     seed: int = 0,
 ) -> SetMeasures:
     """Every measure of a labelled set.
@@ -90,9 +108,12 @@ def measure_set(
         labels: (N,) integer identities; at least two identities, one of them with two images.
         contexts: (N, D) what each image was conditioned on, or None.
         training: (T, D) one row for each identity that the generator was trained on, or None.
+        real: embeddings and labels of real pictures of people of the set, for `class_coverage` on these embeddings
+            brought to unit length; or None.
         impostor_limit: pairs of two identities drawn when there are more; None takes all.
         radius: cosine distance for uniqueness and consistency.
-        seed: names the draw of impostor pairs.
+        resamples: draws of identities for the intervals of the error rates; 0 leaves them out.
+        seed: names the draws of impostor pairs and of identities.
 
     Raises:
         DataError: shapes do not fit, an embedding is unusable, or there are no pairs of one kind.
@@ -105,7 +126,8 @@ def measure_set(
             f" of {len(groups)} identities"
         )
     genuine = genuine_similarities(rows, labels)
-    impostor = impostor_similarities(rows, labels, limit=impostor_limit, seed=seed)
+    impostor, first, second = impostor_pairs(rows, labels, limit=impostor_limit, seed=seed)
+    people = np.concatenate([np.repeat(labels[own[0]], len(own) * (len(own) - 1) // 2) for own in groups])
     to_training, nearest_training = None, None
     if training is not None:
         similarity, nearest_training = nearest(identity_centres(rows, labels)[1], training)
@@ -124,6 +146,19 @@ def measure_set(
         to_context=None if contexts is None else Spread.of(context_similarities(rows, contexts)),
         to_training=to_training,
         nearest_training=nearest_training,
+        intervals={}
+        if resamples == 0
+        else rate_intervals(
+            genuine,
+            impostor,
+            people=(People(people, people), People(labels[first], labels[second])),
+            resamples=resamples,
+            seed=seed,
+        ),
+        pyeer=pyeer_summary(genuine, impostor),
+        vendi=vendi_score(rows),
+        identity_vendi=Spread.of(identity_vendi_scores(rows, labels)),
+        coverage=None if real is None else float(class_coverage(rows, labels, unit_rows(real[0]), real[1]).mean()),
     )
 
 
@@ -133,16 +168,16 @@ def intra_identity_diversity(embeddings: np.ndarray, labels: np.ndarray) -> floa
     Identities with one image have no pair and do not count. 0 means that all images of an identity are one image to the
     encoder; it grows with pose, light and age, and also with lost identity, so read it beside the EER.
     """
-    rows, labels = checked_set(embeddings, labels, dtype=np.float64)
-    distances = []
-    for members in members_of(labels):
-        count = len(members)
-        if count > 1:
-            total = rows[members].sum(0)
-            distances.append(1.0 - (total @ total - count) / (count * (count - 1)))
-    if not distances:
+    total, judged = 0.0, 0
+    for _, starts, counts, rows in identity_blocks(embeddings, labels):
+        several = counts > 1
+        sums = np.add.reduceat(rows, starts, axis=0)[several]
+        pairs = counts[several] * (counts[several] - 1)
+        total += float(np.sum(1.0 - (np.einsum("cd,cd->c", sums, sums) - counts[several]) / pairs))
+        judged += int(several.sum())
+    if not judged:
         raise DataError("diversity needs an identity with two images")
-    return float(np.mean(distances))
+    return total / judged
 
 
 def context_similarities(embeddings: np.ndarray, contexts: np.ndarray) -> np.ndarray:

@@ -7,7 +7,9 @@ similarity; here it is a distance, and r = 0.7 says "the same person if the cosi
 import numpy as np
 
 from facewright.errors import DataError
-from facewright.evaluation.similarities import identity_centres, members_of, unit_rows
+from facewright.evaluation.similarities import identity_blocks, identity_centres, unit_rows
+
+BLOCK = 512  # rows compared at once
 
 
 def unique_rows(embeddings: np.ndarray, *, radius: float = 0.7) -> np.ndarray:
@@ -24,10 +26,17 @@ def unique_rows(embeddings: np.ndarray, *, radius: float = 0.7) -> np.ndarray:
     _check_radius(radius)
     kept = np.empty_like(rows)
     numbers: list[int] = []
-    for index, row in enumerate(rows):
-        if not numbers or 1.0 - float((kept[: len(numbers)] @ row).max()) > radius:
-            kept[len(numbers)] = row
-            numbers.append(index)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        free = np.ones(len(block), bool)
+        if numbers:
+            free = 1.0 - (block @ kept[: len(numbers)].T).max(axis=1) > radius
+        distances = 1.0 - block @ block.T
+        for place in range(len(block)):
+            if free[place]:
+                free[place + 1 :] &= distances[place, place + 1 :] > radius
+                kept[len(numbers)] = block[place]
+                numbers.append(start + place)
     return np.array(numbers, dtype=np.int64)
 
 
@@ -56,12 +65,12 @@ def class_consistency(embeddings: np.ndarray, labels: np.ndarray, *, radius: flo
         (C,) in [0, 1], labels ascending.
     """
     _check_radius(radius)
-    _, centres = identity_centres(embeddings, labels)
-    rows, centres = unit_rows(embeddings, dtype=np.float64), unit_rows(centres, dtype=np.float64)
-    groups = members_of(np.asarray(labels))
-    return np.array(
-        [np.mean(1.0 - rows[members] @ centre < radius) for members, centre in zip(groups, centres, strict=True)]
-    )
+    shares = []
+    for _, starts, counts, rows in identity_blocks(embeddings, labels):
+        centres = unit_rows(np.add.reduceat(rows, starts, axis=0) / counts[:, None], dtype=np.float64)
+        inside = 1.0 - np.einsum("nd,nd->n", rows, np.repeat(centres, counts, axis=0)) < radius
+        shares.append(np.add.reduceat(inside.astype(np.int64), starts) / counts)
+    return np.concatenate(shares)
 
 
 def _check_radius(radius: float) -> None:

@@ -1,16 +1,83 @@
-"""Identity embeddings as words: the networks that put a person into a text-conditioned picture model."""
+"""People in pictures that a prompt describes: identities become words of a text-conditioned picture model.
 
+Importing this room imports neither diffusers nor transformers; drawing does.
+"""
+
+from facewright.personalise.base import load_base, read_base
 from facewright.personalise.bisenet import BiSeNet
+from facewright.personalise.conditioning import Conditioning, encode_people
+from facewright.personalise.delay import text_only_steps
+from facewright.personalise.identities import (
+    IdentityReader,
+    MultiScaleEncoder,
+    PhotoOf,
+    average_identities,
+    load_identity_encoder,
+)
+from facewright.personalise.injection import fuse_people, insert_people, inserting
+from facewright.personalise.losses import (
+    cgdr_loss,
+    cgdr_target,
+    denoising_loss,
+    localisation_loss,
+    localisation_losses,
+    total_loss,
+    union_mask,
+)
+from facewright.personalise.mapper import Mapper, load_mapper, read_mapper_card, save_mapper
 from facewright.personalise.mapping import Mapping, MappingConfig
+from facewright.personalise.pictures import Drawn, PictureConfig, Subject, draw_pictures
 from facewright.personalise.postfuse import PostFuse
+from facewright.personalise.prompts import Placed, find_people, place_people
+from facewright.personalise.regions import box_masks, columns, regional_attention
+from facewright.personalise.scoring import Kept, PictureScore, keep_best, match_people, score_picture
 from facewright.personalise.text import TextConfig, TextEncoder, insert_words
 
 __all__ = [
     "BiSeNet",
+    "Conditioning",
+    "Drawn",
+    "IdentityReader",
+    "Kept",
+    "Mapper",
     "Mapping",
     "MappingConfig",
+    "MultiScaleEncoder",
+    "PhotoOf",
+    "PictureConfig",
+    "PictureScore",
+    "Placed",
     "PostFuse",
+    "Subject",
     "TextConfig",
     "TextEncoder",
+    "average_identities",
+    "box_masks",
+    "cgdr_loss",
+    "cgdr_target",
+    "columns",
+    "denoising_loss",
+    "draw_pictures",
+    "encode_people",
+    "find_people",
+    "fuse_people",
+    "insert_people",
     "insert_words",
+    "inserting",
+    "keep_best",
+    "load_base",
+    "load_identity_encoder",
+    "load_mapper",
+    "localisation_loss",
+    "localisation_losses",
+    "match_people",
+    "place_people",
+    "read_base",
+    "read_mapper_card",
+    "regional_attention",
+    "save_mapper",
+    "score_picture",
+    "text_only_steps",
+    "total_loss",
+    "union_mask",
 ]

@@ -11,9 +11,10 @@ import numpy as np
 from facewright.align import Detector, open_photos, warp_face
 from facewright.align.sources import Photo
 from facewright.align.template import TEMPLATE_SIZE
-from facewright.data.embeddings import Embeddings, check_embeddings
+from facewright.data.embeddings import Embeddings
 from facewright.errors import ConfigError, DataError, InputError
 from facewright.synthesis.models import CropEncoder
+from facewright.synthesis.search import Candidates, Limits, choose_identities
 from facewright.synthesis.statistics import EmbeddingStatistics
 from facewright.training.seeds import seed_of
 
@@ -46,14 +47,14 @@ def uniform_contexts(count: int, *, seed: int, width: int = 512) -> Embeddings:
     Returns:
         Embeddings named "000000" and on; they belong to no encoder.
     """
-    _check_count(count)
+    check_count(count)
     if width < 2:
         raise ConfigError(f"contexts must be at least 2 wide, got {width}")
     random = np.random.default_rng(seed_of("uniform contexts", seed))
     drawn = random.standard_normal((count, width))
     unit = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
     provenance = {"kind": "uniform", "seed": seed, "width": width, "encoder": None, "encoder_sha256": None}
-    return Embeddings(_numbered(count), unit, provenance)
+    return Embeddings(numbered(count), unit, provenance)
 
 
 def fitted_contexts(
@@ -78,21 +79,20 @@ def fitted_contexts(
         ConfigError: an argument out of range, or `min_angle` so wide that too few draws pass.
         InputError: `avoid` was made by another encoder or has another width.
     """
-    _check_count(count)
-    if min_angle is not None and not 0 < min_angle <= math.pi / 2:
-        raise ConfigError(f"min_angle must lie in (0, pi / 2] radians, got {min_angle}")
-    if avoid is not None:
-        _check_avoid(avoid, reference, min_angle)
+    check_count(count)
+    limits = Limits(min_angle, avoid)
+    limits.check(width=reference.width, encoder=reference.encoder, encoder_sha256=reference.encoder_sha256)
     random = np.random.default_rng(seed_of("fitted contexts", seed))
-    taken = _Taken(reference.width, min_angle, avoid)
-    for _ in range(max(1, math.ceil(count * ATTEMPTS / BLOCK))):
-        taken.add(reference.draw(BLOCK, random).astype(np.float32), count)
-        if len(taken.chosen) == count:
-            break
-    else:
+    blocks = max(1, math.ceil(count * ATTEMPTS / BLOCK))
+    drawn = (reference.draw(BLOCK, random).astype(np.float32) for _ in range(blocks))
+    unnamed = [""] * BLOCK  # an identity is named by its place among those taken
+    chosen = choose_identities(
+        (Candidates(unnamed, rows) for rows in drawn), count, limits=limits, width=reference.width
+    )
+    if not chosen.report.complete:
         raise ConfigError(
-            f"only {len(taken.chosen)} of {count} identities lie {min_angle:g} rad apart after"
-            f" {ATTEMPTS} draws for each; lower the angle or the count"
+            f"only {chosen.report.found} of {count} identities lie {min_angle:g} rad apart after"
+            f" {chosen.report.drawn:,} draws ({chosen.report.sentence()}); lower the angle or the count"
         )
     provenance = {
         "kind": "fitted",
@@ -100,10 +100,11 @@ def fitted_contexts(
         "min_angle": min_angle,
         "avoided_sha256": None if avoid is None else avoid.sha256,
         "statistics_sha256": reference.sha256,
+        "licence": reference.licence,
         "encoder": reference.encoder,
         "encoder_sha256": reference.encoder_sha256,
     }
-    return Embeddings(_numbered(count), np.stack(taken.chosen), provenance)
+    return Embeddings(numbered(count), chosen.embeddings, provenance)
 
 
 def embed_photos(
@@ -195,49 +196,14 @@ def contexts_from_photos(
     return EmbeddedPhotos(Embeddings(tuple(distinct), read.embeddings.embeddings, provenance), read.refused)
 
 
-class _Taken:
-    """Identities chosen so far, in order, none nearer than the angle to another or to an avoided one."""
-
-    def __init__(self, width: int, min_angle: float | None, avoid: Embeddings | None) -> None:
-        self.chosen: list[np.ndarray] = []
-        self.limit = None if min_angle is None else math.cos(min_angle)
-        self.others = np.empty((0, width), np.float32) if avoid is None else avoid.embeddings
-
-    def add(self, drawn: np.ndarray, count: int) -> None:
-        """Choose from `drawn` (BLOCK, D) in order until `count` are chosen."""
-        if self.limit is None:
-            self.chosen.extend(drawn[: count - len(self.chosen)])
-            return
-        before = np.concatenate([self.others, *([np.stack(self.chosen)] if self.chosen else [])])
-        free = (drawn @ before.T).max(axis=1, initial=-1.0) <= self.limit
-        within = drawn @ drawn.T
-        new: list[int] = []
-        for row in np.flatnonzero(free):
-            if len(self.chosen) == count:
-                return
-            if within[row, new].max(initial=-1.0) <= self.limit:
-                new.append(int(row))
-                self.chosen.append(drawn[row])
-
-
-def _check_count(count: int) -> None:
+def check_count(count: int) -> None:
+    """Refuse to make no identity."""
     if count < 1:
         raise ConfigError(f"the number of identities must be at least 1, got {count}")
 
 
-def _check_avoid(avoid: Embeddings, reference: EmbeddingStatistics, min_angle: float | None) -> None:
-    if min_angle is None:
-        raise ConfigError("avoiding given people needs a min_angle in radians; 1.27 is cosine 0.3, DCFace's limit")
-    check_embeddings(avoid.names, avoid.embeddings, source="embeddings to avoid", width=reference.width)
-    made_by = avoid.provenance.get("encoder_sha256")
-    if made_by and reference.encoder_sha256 and made_by != reference.encoder_sha256:
-        raise InputError(
-            f"the embeddings to avoid were made by encoder {avoid.provenance.get('encoder')}, the statistics by"
-            f" {reference.encoder}; embed those people with the latter"
-        )
-
-
-def _numbered(count: int) -> tuple[str, ...]:
+def numbered(count: int) -> tuple[str, ...]:
+    """The names of identities that have no others: "000000" and on."""
     return tuple(f"{number:06d}" for number in range(count))
 
 

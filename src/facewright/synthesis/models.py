@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
+from facewright.diffusion import SamplerConfig
+
 
 class CropEncoder(Protocol):
     """What synthesis uses of an encoder (facewright.encoders)."""
@@ -50,10 +52,14 @@ class FaceGenerator(Protocol):
         contexts: Tensor,
         noise: Tensor,
         *,
-        sampler: str = "ddim",
-        steps: int = 25,
-        guidance: float = 1.0,
+        sampler: str | SamplerConfig = "ddim",
+        steps: int | None = None,
+        guidance: float | None = None,
+        negative: Tensor | None = None,
         step_noise: Callable[[int], Tensor] | None = None,
     ) -> Tensor:
-        """Unit contexts (B, D) and noise (B, *latent_shape) to pictures (B, 3, H, W) in [-1, 1]."""
+        """Unit contexts (B, D) and noise (B, *latent_shape) to pictures (B, 3, H, W) in [-1, 1].
+
+        A SamplerConfig and `negative` are only given where a set asks for more than sampler, steps and guidance.
+        """
         ...

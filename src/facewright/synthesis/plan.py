@@ -1,21 +1,22 @@
 """What a set will hold, settled before the first image: its settings, its batches, and what is there already."""
 
 import json
-import logging
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from facewright.data.embeddings import Embeddings, check_embeddings, embedding_sha256
-from facewright.data.sets import CONFIG, CROP_SIZE, MANIFEST, SetRow, image_file, read_config, read_manifest
-from facewright.errors import ConfigError, DataError, InputError
+from facewright.data.sets import CONFIG, CROP_SIZE, SetRow, image_file, read_config
+from facewright.diffusion import SamplerConfig, sampler_config
+from facewright.errors import ConfigError, InputError
+from facewright.synthesis.cone import check_angle
 from facewright.synthesis.models import CropEncoder, FaceGenerator
+from facewright.synthesis.negatives import check_negative
 from facewright.synthesis.noise import image_seed
-
-logger = logging.getLogger(__name__)
+from facewright.synthesis.shares import is_temporary, read_listed, read_parts
 
 FORMAT = 1
+NO_FACE = "no face found"  # why a picture that could not be aligned is not kept
 
 
 def set_settings(
@@ -24,26 +25,36 @@ def set_settings(
     encoder: CropEncoder | None,
     *,
     per_identity: int,
-    sampler: str,
-    steps: int,
-    guidance: float,
+    sampler: str | SamplerConfig,
+    steps: int | None,
+    guidance: float | None,
     seed: int,
     batch: int,
     image_size: int,
+    align: str | None = None,
+    negative: str | None = None,
+    cone: float | None = None,
 ) -> dict[str, Any]:
     """Everything that the pixels and the manifest depend on, checked; what config.json holds."""
-    for what, number in (("per_identity", per_identity), ("steps", steps), ("batch", batch)):
+    config = sampler_config(sampler, steps=steps, guidance=guidance)
+    for what, number in (("per_identity", per_identity), ("batch", batch)):
         if number < 1:
             raise ConfigError(f"{what} must be at least 1, got {number}")
-    if not math.isfinite(guidance):
-        raise ConfigError(f"guidance must be a finite number, got {guidance}")
+    if cone is not None:
+        check_angle(cone)
     if not CROP_SIZE <= image_size <= generator.image_size:
         raise ConfigError(
             f"image_size must lie in [{CROP_SIZE}, {generator.image_size}] pixels for this generator, got {image_size}"
         )
+    if align is not None and image_size != CROP_SIZE:
+        raise ConfigError(f"aligned pictures are {CROP_SIZE} px; set image_size to that, got {image_size}")
     if not len(contexts):
         raise InputError("the contexts hold no identity; make some with facewright contexts")
     check_embeddings(contexts.names, contexts.embeddings, source="contexts", width=generator.context_width)
+    if negative is not None:
+        check_negative(negative, len(contexts))
+        if config.guidance == 1:
+            raise ConfigError("a negative identity counts only under guidance; set guidance above 1, such as 1.5")
     return {
         "format": FORMAT,
         "generator": generator.name,
@@ -51,20 +62,31 @@ def set_settings(
         "contexts_sha256": contexts.sha256,
         "identities": len(contexts),
         "per_identity": per_identity,
-        "sampler": sampler,
-        "steps": steps,
-        "guidance": float(guidance),
+        **config.record(),
+        **({} if negative is None else {"negative": negative}),  # rule by which another identity is chosen
+        **({} if cone is None else {"cone": cone}),  # radians around an identity's context
         "seed": seed,
         "batch": batch,
         "image_size": image_size,
         "crop": CROP_SIZE,  # the central crop x crop pixels are the aligned crop
+        **({} if align is None else {"align": align}),  # the detector that found each face
         "encoder": None if encoder is None else encoder.name,
         "encoder_sha256": None if encoder is None else encoder.sha256,
     }
 
 
 def check_match(generator: FaceGenerator, contexts: Embeddings, encoder: CropEncoder | None, *, force: bool) -> None:
-    """The generator only understands embeddings of the encoder it was trained with."""
+    """The generator only understands unit embeddings of the encoder it was trained with.
+
+    A generator's card says `unit_embeddings = false` in its architecture where the embeddings of its training had
+    other lengths.
+    """
+    architecture = generator.card.get("architecture") or {}
+    if architecture.get("unit_embeddings") is False:
+        raise InputError(
+            f"the generator {generator.name!r} was trained on embeddings that were not of unit length, as its card"
+            " says, and contexts are; train it again on unit embeddings"
+        )
     wanted = generator.encoder_sha256
     if force or wanted is None:
         return
@@ -81,12 +103,22 @@ def check_match(generator: FaceGenerator, contexts: Embeddings, encoder: CropEnc
         )
 
 
-def batches(contexts: Embeddings, settings: Mapping[str, Any]) -> Iterator[list[SetRow]]:
-    """The fixed plan: every image's row, similarity still unknown, `batch` at a time."""
+def batches(
+    contexts: Embeddings, settings: Mapping[str, Any], indices: Mapping[int, Sequence[int]] | None = None
+) -> Iterator[list[SetRow]]:
+    """The fixed plan: every image's row, similarity still unknown, `batch` at a time.
+
+    Args:
+        contexts: one row an identity.
+        settings: of the set.
+        indices: the images wanted of each identity that any are wanted of; None: the `per_identity` first of all.
+    """
     plan: list[SetRow] = []
-    for identity, name in enumerate(contexts.names):
+    wanted = dict.fromkeys(range(len(contexts)), range(settings["per_identity"])) if indices is None else indices
+    for identity, numbers in wanted.items():
+        name = contexts.names[identity]
         context_sha256 = embedding_sha256(contexts.embeddings[identity])
-        for index in range(settings["per_identity"]):
+        for index in numbers:
             plan.append(
                 SetRow(
                     identity=identity,
@@ -109,30 +141,29 @@ def batches(contexts: Embeddings, settings: Mapping[str, Any]) -> Iterator[list[
         yield plan
 
 
-def made_before(out: Path, settings: Mapping[str, Any]) -> dict[str, SetRow]:
-    """Rows, by file, of the pictures that an earlier call with the same settings made."""
+def made_before(out: Path, settings: Mapping[str, Any]) -> tuple[dict[str, SetRow], dict[str, SetRow]]:
+    """Rows, by file, of the pictures that earlier calls with the same settings made.
+
+    Returns:
+        Those of the manifest, and those that only the parts of single shares hold so far.
+    """
     if not out.exists():
-        return {}
+        return {}, {}
     if not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the set")
     if not (out / CONFIG).is_file():
-        if any(out.iterdir()):
+        if any(not is_temporary(path) for path in out.iterdir()) and not (out / CONFIG).is_file():
             raise InputError(f"{out} holds files but no {CONFIG}, so it is not a set; name another folder")
-        return {}
+        return {}, {}
     before = read_config(out)
     if differing := [key for key in sorted({*before, *settings}) if before.get(key) != settings.get(key)]:
-        listed = ", ".join(
+        named = ", ".join(
             f"{key} ({json.dumps(before.get(key))} there, {json.dumps(settings.get(key))} asked)" for key in differing
         )
         raise InputError(
-            f"{out} holds a set made with other settings: {listed}; give the same settings to complete it, or name"
+            f"{out} holds a set made with other settings: {named}; give the same settings to complete it, or name"
             " another folder"
         )
-    if not (out / MANIFEST).is_file():
-        return {}
-    try:
-        rows = read_manifest(out)
-    except DataError as error:
-        logger.warning("the manifest is rebuilt from the pictures: %s", error)
-        return {}
-    return {row.file: row for row in rows if (out / row.file).is_file()}
+    parts = read_parts(out)  # before the manifest: whoever removes the parts has written it
+    listed = {file: row for file, row in read_listed(out).items() if (out / file).is_file()}
+    return listed, {file: row for file, row in parts.items() if file not in listed and (out / file).is_file()}

@@ -29,6 +29,7 @@ class EmbeddingStatistics:
     encoder: str | None = None  # name of the encoder that made the embeddings
     encoder_sha256: str | None = None
     sha256: str | None = None  # of the file they were read from
+    licence: str | None = None  # of the pictures behind them
 
     @property
     def width(self) -> int:
@@ -44,7 +45,12 @@ class EmbeddingStatistics:
 
 
 def fit_statistics(
-    embeddings: np.ndarray, *, rank: int = 128, encoder: str | None = None, encoder_sha256: str | None = None
+    embeddings: np.ndarray,
+    *,
+    rank: int = 128,
+    encoder: str | None = None,
+    encoder_sha256: str | None = None,
+    licence: str | None = None,
 ) -> EmbeddingStatistics:
     """Fit the mean and the `rank` strongest directions of variance.
 
@@ -52,6 +58,7 @@ def fit_statistics(
         embeddings: (N, D) unit rows, N above `rank`; one row a person weighs people equally.
         rank: R, in [1, D).
         encoder, encoder_sha256: what made the embeddings.
+        licence: of the pictures.
     """
     check_embeddings([str(row) for row in range(len(embeddings))], embeddings, source="reference embeddings")
     count, width = embeddings.shape
@@ -68,6 +75,7 @@ def fit_statistics(
         residual=float(np.sqrt(max(variances[:-rank].mean(), 0.0))),
         encoder=encoder,
         encoder_sha256=encoder_sha256,
+        licence=licence,
     )
 
 
@@ -106,6 +114,7 @@ def load_statistics(source: Path | str = "bundled") -> EmbeddingStatistics:
         encoder=card.architecture.get("encoder"),
         encoder_sha256=card.encoder_sha256,
         sha256=card.sha256,
+        licence=card.licence,
     )
 
 

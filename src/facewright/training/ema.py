@@ -1,5 +1,7 @@
 """Exponential moving average of weights, with a decay that grows with the run (as IDiff-Face intends it)."""
 
+from collections.abc import Set as AbstractSet
+
 import torch
 from torch import Tensor, nn
 
@@ -19,14 +21,29 @@ def decay_at(
 
 
 class EMA:
-    """Keeps a float32 average of a module's parameters; buffers are copied."""
+    """Keeps an average of a module's parameters; buffers are copied.
 
-    def __init__(self, module: nn.Module, *, maximum: float = 0.9999, power: float = 0.75) -> None:
+    Args:
+        module: whose weights are averaged.
+        maximum: cap of the decay.
+        power: see `decay_at`.
+        skipped: names in the state dict of what is left out.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        maximum: float = 0.9999,
+        power: float = 0.75,
+        skipped: AbstractSet[str] = frozenset(),
+    ) -> None:
         self.maximum = maximum
         self.power = power
         self.updates = 0
-        self.averaged = {name: value.detach().clone() for name, value in module.state_dict().items()}
-        self._parameters = {name for name, _ in module.named_parameters()}
+        state = module.state_dict()
+        self.averaged = {name: value.detach().clone() for name, value in state.items() if name not in skipped}
+        self._parameters = {name for name, _ in module.named_parameters()} - skipped
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
@@ -34,9 +51,9 @@ class EMA:
         decay = decay_at(self.updates, maximum=self.maximum, power=self.power)
         self.updates += 1
         state = module.state_dict()
-        moving = [name for name in state if name in self._parameters]
+        moving = [name for name in self.averaged if name in self._parameters]
         torch._foreach_lerp_([self.averaged[n] for n in moving], [state[n] for n in moving], 1.0 - decay)
-        for name in state.keys() - self._parameters:
+        for name in self.averaged.keys() - self._parameters:
             self.averaged[name].copy_(state[name])
 
     def state_dict(self) -> dict[str, Tensor | int]:

@@ -1,0 +1,122 @@
+"""`facewright plan`: what a training run will cost."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facewright.cli.console import note, summary, write_json
+
+if TYPE_CHECKING:
+    from facewright.cli.plan_work import Named
+    from facewright.training.cost import Plan
+
+GIB = 2**30
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("plan")(plan)
+
+
+def plan(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file of a training run.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings that override the file.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="A measured device, such as a100-8; with --measure: cpu, cuda.")
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Train here for some seconds instead.")] = False,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.0, help="How long --measure trains.")] = 20.0,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")] = None,
+) -> None:
+    """Count parameters, operations and memory of a run, and say how long it takes on a device.
+
+    Nothing is read but CONFIG: the data need not be there. Times follow from throughput that somebody measured, scaled
+    by the operations of an image; the table with its sources is facewright/training/devices.toml. Memory leaves out
+    what the allocator and the libraries of a device take, about 3 GiB on a GPU.
+
+    Example:
+
+        facewright plan recipes/ms1mv2_iresnet100.toml --device a100-8
+    """
+    from facewright.cli.plan_work import read_work
+    from facewright.training.cost import measure_speed, plan_of
+    from facewright.training.devices import expected_speed, find_device, known_devices
+
+    named = read_work(config, settings or ())
+    known = None if device is None or measure else find_device(device)
+    counted = plan_of(named.work, processes=1 if known is None else known.count)
+    figures: dict[str, Any] = {"config": str(config), "kind": named.kind, "network": named.network, **_counts(counted)}
+    lines = _describe(named, counted)
+    speed = None
+    if measure:
+        here = device or "cpu"
+        measured = measure_speed(named.work, device=here, seconds=seconds)
+        figures["measured"] = {"device": here, **measured}
+        speed = measured["flops_per_s"] / counted.training_flops
+        lines.append(
+            f"speed        {speed:,.1f} images/s on {here}, from {measured['images_per_s']:,.1f} of the network alone "
+            f"over {measured['steps']} steps of {measured['batch']} here"
+        )
+    elif known is not None:
+        schedule = named.work.schedule
+        expected = expected_speed(
+            known,
+            network=named.network,
+            training_flops=counted.training_flops,
+            precision=schedule.precision,
+            batch=schedule.batch,
+        )
+        speed, row = expected.images_per_s, expected.measured
+        figures |= {"device": known.name, "source": known.source}
+        run = f"{row.network} at {row.images_per_s:,.0f} images/s, batch {row.batch:,}, {row.classes:,} people"
+        lines.append(f"speed        {speed:,.0f} images/s on {known.what}, by operations from {run}, {row.precision}")
+        lines.append(f"             ({known.source})")
+        if counted.device_bytes > known.gib * GIB:
+            note(
+                f"{counted.device_bytes / GIB:.1f} GiB a device do not fit into {known.gib:g} GiB; raise schedule.parts"
+            )
+    else:
+        lines.append(f"time         name a device, or --measure; known: {', '.join(known_devices())}")
+    if speed is not None:
+        figures |= {"images_per_s": speed, "hours": counted.images / speed / 3600}
+        lines.append(f"time         {figures['hours']:,.1f} hours, without validation")
+    write_json(json_file, figures)
+    summary(lines)
+
+
+def _counts(counted: "Plan") -> dict[str, Any]:
+    return {
+        "parameters": counted.parameters,
+        "head_parameters": counted.head_parameters,
+        "forward_gflop_an_image": counted.forward_flops / 1e9,
+        "training_gflop_an_image": counted.training_flops / 1e9,
+        "run_flop": counted.run_flops,
+        "weights_gib": counted.weight_bytes / GIB,
+        "activations_gib": counted.activation_bytes / GIB,
+        "images": counted.images,
+        "steps": counted.steps,
+        "epochs": counted.epochs,
+        "processes": counted.processes,
+    }
+
+
+def _describe(named: "Named", counted: "Plan") -> list[str]:
+    schedule = named.work.schedule
+    head = f", and {counted.head_parameters / 1e6:.1f} M in the head of {named.work.classes:,} people"
+    epochs = "" if counted.epochs is None else f"{counted.epochs:.1f} epochs of {named.work.images:,}, "
+    share = f", one of {counted.processes}" if counted.processes > 1 else ""
+    part = f"{schedule.batch // schedule.parts} images in {schedule.precision}"
+    forward, training = counted.forward_flops / 1e9, counted.training_flops / 1e9
+    weights, activations = counted.weight_bytes / GIB, counted.activation_bytes / GIB
+    lines = {
+        "parameters": f"{counted.parameters / 1e6:.1f} M{head if named.work.classes else ''}",
+        "operations": f"{forward:.2f} GFLOP forward, {training:.1f} in training, for an image; {counted.run_flops:.2e} "
+        "FLOP for the run",
+        "memory": f"{weights + activations:.1f} GiB a device{share}: {weights:.1f} for weights, gradients, optimiser, "
+        f"averages, {activations:.1f} for the activations of {part}",
+        "length": f"{counted.images:,} images, {epochs}{counted.steps:,} steps of {schedule.batch:,}",
+    }
+    return [f"{named.name}: {named.what}", *(f"{name:13}{text}" for name, text in lines.items())]

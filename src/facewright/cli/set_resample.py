@@ -1,0 +1,84 @@
+"""`facewright set resample`: filter a set and make new images for those dropped."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facewright.cli.console import progress_bar, summary, write_json
+from facewright.cli.set_filter import (
+    Device,
+    EncoderName,
+    Json,
+    MaxTraining,
+    MinCentre,
+    MinImages,
+    MinSimilarity,
+    SetDir,
+    Training,
+    figures,
+    read_training,
+    reasons,
+    told,
+)
+from facewright.errors import WorkError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the group."""
+    app.command("resample")(resample)
+
+
+def resample(
+    set_dir: SetDir,
+    contexts: Annotated[Path, typer.Option("--contexts", metavar="FILE", help=".npz that the set was made from.")],
+    min_similarity: MinSimilarity = None,
+    min_centre: MinCentre = None,
+    max_training: MaxTraining = None,
+    training: Training = None,
+    min_images: MinImages = None,
+    rounds: Annotated[int, typer.Option("--rounds", help="Times that new images are made at most.")] = 3,
+    generator: Annotated[str, typer.Option("--generator", help="The set's own: bundled, or a file.")] = "bundled",
+    encoder: EncoderName = "bundled",
+    device: Device = "cpu",
+    json_file: Json = None,
+) -> None:
+    """Filter as `set filter` does, and make new images, with seeds of their own, in place of those dropped.
+
+    The dropped ones stay, marked. It ends after --rounds, and says who still lacks images.
+
+    Example:
+
+        facewright set resample faces --contexts people.npz --min-similarity 0.3
+    """
+    from facewright import diffusion, encoders
+    from facewright.align import load_detector
+    from facewright.data.embeddings import read_embeddings
+    from facewright.data.sets import read_config
+    from facewright.synthesis import SetLimits, resample_set
+
+    limits = SetLimits(min_similarity, min_centre, max_training, min_images)
+    people, config = read_embeddings(contexts), read_config(set_dir)
+    aligned_by = config.get("align")
+    with progress_bar("sampling") as progress:
+        report = resample_set(
+            diffusion.load(generator, device=device),
+            people,
+            set_dir,
+            limits,
+            encoder=None if encoder == "none" else encoders.load(encoder, device=device),
+            training=read_training(training),
+            detector=None if aligned_by is None else load_detector(aligned_by),
+            rounds=rounds,
+            progress=progress,
+        )
+    made = {"rounds": report.rounds, "made": report.made, "lacking": dict(report.lacking)}
+    write_json(json_file, {**figures(set_dir, limits, report.filtered), **made})
+    title = f"{set_dir}: made {report.made:,} images in {report.rounds} rounds; {told(report.filtered)}"
+    summary([title, *reasons(report.filtered)])
+    if not report.complete:
+        name, count = next(iter(report.lacking.items()))
+        raise WorkError(
+            f"{len(report.lacking):,} identities still lack images, {name!r} {count}; what was made is kept: give more"
+            " --rounds, or loosen the limits"
+        )

@@ -1,0 +1,237 @@
+"""MXNet RecordIO (.rec with .idx), as im2rec and InsightFace write it.
+
+A record is framed by a magic word, a word of 3 flag bits and 29 length bits, and zeros up to a multiple of 4. Where
+the magic word stands in the body on a multiple of 4, the writer cuts the record there and drops the word; flags 1, 2
+and 3 mark first, middle and last part, and reading puts the word back.
+
+The body starts with 24 bytes: flag u32, label f32, id u64, id2 u64; `flag` > 0 counts float32 labels that follow, of
+which the first is the class. InsightFace's identity-grouped files also have a record without a picture for every
+identity (its first key and the one after its last) and one with key 0 that says where those begin. That key is a
+float32 and rounded above 2**24, so the index decides.
+"""
+
+import struct
+from collections.abc import Sequence
+from functools import cached_property
+from mmap import mmap
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from facewright.data.formats.mapped import MappedFiles, read_text
+from facewright.data.formats.records import Record, Records, whole_label
+from facewright.errors import DataError
+
+MAGIC = 0xCED7230A
+MAGIC_BYTES = struct.pack("<I", MAGIC)
+FRAME = struct.Struct("<II")
+HEADER = struct.Struct("<IfQQ")
+LENGTH_BITS = 29
+LONGEST = (1 << LENGTH_BITS) - 1  # bytes of one part
+
+
+class Body(NamedTuple):
+    """What a record holds."""
+
+    labels: tuple[float, ...]
+    number: int  # the field `id`
+    image: bytes  # empty in the records that only tell the structure
+
+
+class RecordIO(Records):
+    """The pictures of a .rec file, in the order of its .idx, or of the file where there is no .idx."""
+
+    format = "recordio"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._files = MappedFiles()
+        mapped = self._files.get(path)
+        index = path.with_suffix(".idx")
+        keys, starts = _read_index(index, len(mapped)) if index.is_file() else _scan(mapped, path)
+        order = np.argsort(starts)
+        ends = np.empty_like(starts)
+        ends[order] = np.append(starts[order][1:], len(mapped))
+        if starts[order[0]] != 0:
+            raise DataError(f"{index}: no line leads to the first record of {path.name}; restore the index")
+        self._keys, self._starts, self._ends = keys, starts, ends
+        self._rows = self._picture_rows(indexed=index.is_file())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, number: int) -> Record:
+        row = self._rows.item(number)
+        name = str(self._keys.item(row))
+        where = f"{self.path}: record {number} (key {name})"
+        body = self._body(row, where)
+        if not body.image:
+            raise DataError(f"{where}: holds no picture; the file is damaged")
+        return Record(body.image, whole_label(body.labels[0], where), name)
+
+    def where(self, number: int) -> str:
+        return f"{self.path}: record {number} (key {self._keys[self._rows[number]]})"
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """Key of every picture, (N,) int64."""
+        return self._keys[self._rows]
+
+    def _label(self, number: int) -> int:
+        """From the first bytes alone, where the record is in one part with one label."""
+        mapped, start = self._files.get(self.path), int(self._starts[self._rows[number]])
+        where = self.where(number)
+        if start + FRAME.size + HEADER.size <= self._ends[self._rows[number]]:
+            magic, word = FRAME.unpack_from(mapped, start)
+            flag, label, _, _ = HEADER.unpack_from(mapped, start + FRAME.size)
+            if magic == MAGIC and not word >> LENGTH_BITS and flag == 0:
+                return whole_label(label, where)
+        return whole_label(self._body(int(self._rows[number]), where).labels[0], where)
+
+    def _body(self, row: int, where: str) -> Body:
+        mapped = self._files.get(self.path)
+        return parse_body(read_frames(mapped, self._starts.item(row), self._ends.item(row), where), where)
+
+    def _picture_rows(self, *, indexed: bool) -> np.ndarray:
+        """Which rows of the index hold pictures."""
+        if not indexed:
+            return np.array([row for row in range(len(self._keys)) if not self._is_structure(row)], np.int64)
+        zero = np.flatnonzero(self._keys == 0)
+        if not len(zero) or not self._is_structure(int(zero[0])):
+            return np.arange(len(self._keys))
+        where = f"{self.path}: header record (key 0)"
+        promised = self._body(int(zero[0]), where).labels
+        rows = np.flatnonzero(self._keys != 0)
+        rows = rows[np.argsort(self._keys[rows])]
+        keys = np.append(self._keys[rows], self._keys[rows[-1]] + 1) if len(rows) else np.array([1])
+        for place in np.flatnonzero(keys.astype(np.float32) == np.float32(promised[0])).tolist():
+            before = place == 0 or not self._is_structure(int(rows[place - 1]))
+            after = place == len(rows) or self._is_structure(int(rows[place]))
+            if before and after and len(promised) > 1 and np.float32(keys[-1]) == np.float32(promised[1]):
+                return np.sort(rows[:place])
+        raise DataError(
+            f"{where}: promises identity records with keys {promised[0]:.0f} up to {promised[-1]:.0f}, which the index"
+            " and the records there contradict; the file is damaged"
+        )
+
+    def _is_structure(self, row: int) -> bool:
+        body = self._body(row, f"{self.path}: key {self._keys[row]}")
+        return len(body.labels) > 1 and not body.image
+
+
+def read_frames(data: mmap | bytes, start: int, end: int, where: str) -> bytes:
+    """The body of the record whose frames fill data[start:end].
+
+    Raises:
+        DataError: no frame there, cut short, or longer or shorter than the room it has.
+    """
+    parts: list[bytes] = []
+    place = start
+    while True:
+        if place + FRAME.size > end:
+            raise DataError(f"{where}: cut short at byte {end}; fetch the file and its index again")
+        magic, word = FRAME.unpack_from(data, place)
+        flag, length = word >> LENGTH_BITS, word & LONGEST
+        if magic != MAGIC or flag not in ((1, 0) if not parts else (2, 3)):
+            raise DataError(f"{where}: no RecordIO frame at byte {place}; the file or its index is damaged")
+        body = place + FRAME.size
+        place = body + (length + 3) // 4 * 4
+        if place > end:
+            raise DataError(
+                f"{where}: claims {length} bytes, but {end - body} are left for it; the file is cut short or damaged"
+            )
+        parts.append(data[body : body + length])
+        if flag in (0, 3):
+            break
+    if place != end:
+        raise DataError(f"{where}: ends at byte {place}, but the next record of the index starts at {end}")
+    return parts[0] if len(parts) == 1 else MAGIC_BYTES.join(parts)
+
+
+def parse_body(data: bytes, where: str) -> Body:
+    """Take a body apart: labels, id and picture."""
+    if len(data) < HEADER.size:
+        raise DataError(f"{where}: {len(data)} bytes are too few for a header of {HEADER.size}; the file is damaged")
+    flag, label, number, _ = HEADER.unpack_from(data)
+    if flag == 0:
+        return Body((label,), number, data[HEADER.size :])
+    start = HEADER.size + 4 * flag
+    if start > len(data):
+        raise DataError(f"{where}: promises {flag} labels in {len(data)} bytes; the file is damaged")
+    return Body(struct.unpack_from(f"<{flag}f", data, HEADER.size), number, data[start:])
+
+
+def body_bytes(image: bytes, labels: Sequence[float], number: int, *, number2: int = 0) -> bytes:
+    """Put a body together; one label goes into the header, more of them behind it."""
+    if len(labels) == 1:
+        return HEADER.pack(0, labels[0], number, number2) + image
+    return HEADER.pack(len(labels), 0.0, number, number2) + struct.pack(f"<{len(labels)}f", *labels) + image
+
+
+def frame_bytes(body: bytes, where: str) -> bytes:
+    """Frame a body, cut where the magic word stands in it on a multiple of 4."""
+    cuts = [place for place in _occurrences(body) if place % 4 == 0]
+    starts, ends = [0, *(cut + 4 for cut in cuts)], [*cuts, len(body)]
+    out = []
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        if end - start > LONGEST:
+            raise DataError(f"{where}: {end - start} bytes do not fit a record of at most {LONGEST}")
+        flag = 0 if not cuts else 1 if number == 0 else 3 if number == len(cuts) else 2
+        out += [FRAME.pack(MAGIC, flag << LENGTH_BITS | end - start), body[start:end]]
+    return b"".join(out) + bytes(-len(body) % 4)
+
+
+def _occurrences(body: bytes) -> list[int]:
+    """Where the magic word stands; a dropped word cannot overlap the next."""
+    found, place = [], body.find(MAGIC_BYTES)
+    while place >= 0:
+        found.append(place)
+        place = body.find(MAGIC_BYTES, place + 1)
+    return found
+
+
+def _read_index(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and offsets of an .idx for a file of `size` bytes, (N,) int64 each."""
+    lines = read_text(path).splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise DataError(f"{path}: lists no record; restore the index")
+    pairs = np.empty((len(lines), 2), np.int64)
+    for number, line in enumerate(lines):
+        fields = line.split()
+        if len(fields) != 2 or not all(field.isascii() and field.isdigit() and len(field) < 19 for field in fields):
+            raise DataError(f"{path}, line {number + 1}: expected key and offset, got {line!r}; restore the index")
+        pairs[number] = fields
+    for column, what in ((0, "key"), (1, "offset")):
+        _, first, counts = np.unique(pairs[:, column], return_index=True, return_counts=True)
+        if counts.max() > 1:
+            value = pairs[first[np.argmax(counts)], column]
+            raise DataError(f"{path}: the {what} {value} occurs {counts.max()} times; restore the index")
+    wrong = (pairs[:, 1] % 4 != 0) | (pairs[:, 1] + FRAME.size > size)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"{path}, line {row + 1}: key {pairs[row, 0]} lies at byte {pairs[row, 1]}, which is no start of a"
+            f" record in a file of {size} bytes; the .rec is cut short or the index belongs to another file"
+        )
+    return pairs[:, 0].copy(), pairs[:, 1].copy()
+
+
+def _scan(mapped: mmap, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and offsets of all records of a file without an index."""
+    starts: list[int] = []
+    place, inside = 0, False
+    while place < len(mapped):
+        where = f"{path}: record {len(starts)}"
+        if place + FRAME.size > len(mapped):
+            raise DataError(f"{where}: cut short at byte {len(mapped)}; fetch the file again")
+        magic, word = FRAME.unpack_from(mapped, place)
+        if magic != MAGIC:
+            raise DataError(f"{where}: no RecordIO frame at byte {place}; the file is damaged")
+        if not inside:
+            starts.append(place)
+        inside = word >> LENGTH_BITS in (1, 2)
+        place += FRAME.size + ((word & LONGEST) + 3) // 4 * 4
+    return np.arange(len(starts)), np.array(starts, np.int64)

@@ -1,0 +1,177 @@
+"""The base model of a personalised picture: a Stable Diffusion 1.x, 2.x or XL directory as diffusers writes it."""
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from facewright.errors import DataError, InputError
+
+PIPELINES = {"StableDiffusionPipeline": 1, "StableDiffusionXLPipeline": 2}
+"""Pipelines that are known, and their text encoders."""
+SAFETY = ("safety_checker", "feature_extractor", "image_encoder")  # parts that a picture can be made without
+PRECISIONS = ("float32", "float16", "bfloat16")
+_WEIGHTS = (".safetensors", ".bin")
+_CONFIGS = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """What a base directory says about itself before anything of it is loaded."""
+
+    path: Path
+    pipeline: str
+    text_widths: tuple[int, ...]
+    """Width of each text encoder; a mapper's words are as wide as all together."""
+    has_safety_checker: bool
+
+    @property
+    def word_width(self) -> int:
+        """Of the words that a mapper for this base makes."""
+        return sum(self.text_widths)
+
+
+def read_base(path: Path | str) -> BaseFacts:
+    """Check that a base directory is whole and of a known kind; no weights are read.
+
+    Raises:
+        InputError: no such directory, or no pipeline that facewright can use.
+        DataError: a part named in its model_index.json is missing or has no weights.
+    """
+    folder = Path(path)
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise InputError(
+            f"{folder} is no base model: it has no model_index.json; name the directory of a Stable Diffusion 1.x, 2.x "
+            "or XL model in the form of diffusers, or its owner/name on the hub"
+        )
+    parts = _json(index)
+    pipeline = str(parts.get("_class_name"))
+    if pipeline not in PIPELINES:
+        raise InputError(f"{folder} is a {pipeline}, expected {' or '.join(PIPELINES)}; name another base model")
+    for part, origin in parts.items():
+        if isinstance(origin, list) and origin[0] is not None and part not in SAFETY:
+            _check_part(folder / part)
+    names = ("text_encoder", "text_encoder_2")[: PIPELINES[pipeline]]
+    if missing := [name for name in names if not (folder / name).is_dir()]:
+        raise DataError(f"{folder} has no {missing[0]}, which a {pipeline} needs; get the whole model")
+    widths = tuple(int(_json(folder / name / "config.json")["hidden_size"]) for name in names)
+    return BaseFacts(folder, pipeline, widths, (folder / "safety_checker").is_dir())
+
+
+def load_tokenizer(path: Path | str) -> Any:
+    """The (first) tokenizer of a base directory alone, which is quick."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(Path(path) / "tokenizer", local_files_only=True)
+
+
+def find_base(source: Path | str) -> Path:
+    """The directory of a base model: `source` itself, or what diffusers fetches from the hub or has in its cache.
+
+    Args:
+        source: a directory, or owner/name of a model on the hub.
+
+    Raises:
+        InputError: neither, or the hub does not give it.
+    """
+    text = str(source)
+    if Path(text).exists() or text.count("/") != 1 or text.startswith((".", "/")):
+        return Path(source)
+    try:
+        return Path(_diffusers().DiffusionPipeline.download(text))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{text} is no directory, and the hub does not give it: {_first_line(error)}") from error
+
+
+def load_base(
+    source: Path | str,
+    *,
+    device: str = "cpu",
+    precision: str = "float32",
+    scheduler: str | None = None,
+    safety_checker: bool = False,
+) -> Any:
+    """Load a base model as the pipeline of diffusers that it names.
+
+    LoRA, ControlNet, another VAE and whatever else diffusers offers are attached to what comes back by diffusers' own
+    calls, before it is given to `draw_pictures`.
+
+    Args:
+        source: as of `find_base`.
+        device: such as "cpu" or "cuda".
+        precision: float32, float16 or bfloat16.
+        scheduler: a class of diffusers, such as "EulerAncestralDiscreteScheduler"; None: the model's own.
+        safety_checker: whether the model's filter blackens pictures that it holds unsafe.
+
+    Raises:
+        InputError: no such model or scheduler, `precision` is unknown, diffusers is not installed, or a filter is
+            asked of a model that has none.
+        DataError: the directory is not whole (see `read_base`), or diffusers cannot read it.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    facts = read_base(find_base(source))
+    if safety_checker and not facts.has_safety_checker:
+        raise InputError(f"{source} has no safety_checker; leave the filter off or name a model that has one")
+    diffusers = _diffusers()
+    import torch
+
+    options: dict[str, Any] = {"dtype": getattr(torch, precision)}
+    if not safety_checker and facts.pipeline == "StableDiffusionPipeline":  # XL knows no filter
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        pipe = getattr(diffusers, facts.pipeline).from_pretrained(facts.path, local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{source} cannot be loaded as a base model: {_first_line(error)}") from error
+    if scheduler is not None:
+        pipe.scheduler = _scheduler(pipe, scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(device)
+
+
+def _scheduler(pipe: Any, name: str) -> Any:
+    known = {kind.__name__: kind for kind in pipe.scheduler.compatibles}
+    if name not in known:
+        close = get_close_matches(name, known, n=1, cutoff=0.4)
+        meant = f"did you mean {close[0]}? " if close else ""
+        raise InputError(f"unknown scheduler {name!r}; {meant}Known: {', '.join(sorted(known))}")
+    return known[name].from_config(pipe.scheduler.config)
+
+
+def _diffusers() -> Any:
+    try:
+        import diffusers
+        import transformers  # noqa: F401 - the text encoders
+    except ImportError as error:
+        raise InputError(
+            f"personalised pictures need the package {error.name}; install facewright[personalise]"
+        ) from error
+    return diffusers
+
+
+def _check_part(folder: Path) -> None:
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    if not files:
+        raise DataError(f"the base model lacks the part {folder.name} ({folder} is missing or empty); get it again")
+    is_network = (folder / "config.json").is_file()
+    if is_network and not any(file.suffix in _WEIGHTS for file in files):
+        raise DataError(f"{folder} holds no weights (.safetensors or .bin); get the base model again")
+    if not is_network and not any(file.name in _CONFIGS for file in files):
+        raise DataError(f"{folder} has no config; get the base model again")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); get the base model again") from error
+    if not isinstance(read, dict):
+        raise DataError(f"{path} is no JSON object; get the base model again")
+    return read

@@ -1,0 +1,248 @@
+"""Draw pictures of one person or several with a Stable Diffusion pipeline of diffusers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facewright.errors import ConfigError, InputError, WorkError
+from facewright.personalise.conditioning import Conditioning, encode_negative, encode_people
+from facewright.personalise.delay import text_only_calls
+from facewright.personalise.postfuse import PostFuse
+from facewright.personalise.prompts import find_people
+from facewright.personalise.regions import box_masks, columns, region_weights, regional_attention
+from facewright.training.seeds import seed_of
+
+NOUN = "person"
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """How pictures are drawn."""
+
+    steps: int = 30
+    guidance: float = 7.0  # 1 is none
+    alpha: float = 1.0  # share of the steps that see the people; the first ones see their nouns
+    negative: str = ""  # what the pictures shall not show
+    width: int | None = None  # pixels; None: the base model's own
+    height: int | None = None
+    batch: int = 4  # pictures at a time
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise ConfigError(f"steps and batch must be at least 1, got {self.steps} and {self.batch}")
+        if self.guidance < 1:
+            raise ConfigError(f"guidance must be at least 1, which is none; got {self.guidance:g}")
+        if not 0 <= self.alpha <= 1:
+            raise ConfigError(f"alpha is the share of the steps that see the people, from 0 to 1; got {self.alpha:g}")
+        for side in (self.width, self.height):
+            if side is not None and (side < 8 or side % 8):
+                raise ConfigError(f"width and height must be multiples of 8, got {self.width} x {self.height}")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A person as the prompt knows them."""
+
+    name: str  # as written in the prompt
+    words: Tensor  # (K, D), as from `Mapper.words`
+    noun: str = NOUN  # what they are where their words are not read
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures of one prompt."""
+
+    images: np.ndarray  # uint8 (N, H, W, 3) RGB
+    cut: tuple[str, ...]  # words of the prompt that found no room
+    flagged: tuple[bool, ...]  # blackened by the base model's filter; all False where it has none
+
+
+def draw_pictures(
+    pipe: Any,
+    prompt: str,
+    subjects: Sequence[Subject],
+    config: PictureConfig | None = None,
+    *,
+    numbers: Sequence[int] = (0,),
+    seed: int = 0,
+    fuse: PostFuse | None = None,
+    regions: Tensor | str | None = None,
+    extra: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Drawn:
+    """Draw pictures; each depends on its number and the seed, not on the batch it is drawn in.
+
+    The pipeline is called as its users call it, with encoded prompts, and left as it was: LoRA, ControlNet, any
+    scheduler and guidance work as they do without people.
+
+    Args:
+        pipe: Stable Diffusion 1.x, 2.x or XL of diffusers, or a pipeline built around one, such as with a ControlNet.
+        prompt: names each subject once.
+        subjects: the people.
+        numbers: of the pictures, one a picture.
+        fuse: of a mapper whose mode is "fuse" (`Mapper.fuse`).
+        regions: None, every word acts everywhere; "columns", people side by side from left to right in the order of
+            the prompt; or masks, (N, H, W) in [0, 1] in the order of `subjects`. Each person's words then act in their
+            region alone, where the others are read as their nouns; outside all regions everybody is a noun.
+        extra: further arguments of the pipeline's call, such as a ControlNet's `image`.
+        progress: called with (denoiser calls done, all of them).
+
+    Raises:
+        InputError: the prompt does not fit the people, words do not fit the text encoders, or regions do not fit.
+        WorkError: a picture came out as NaN.
+    """
+    config = config or PictureConfig()
+    if regions is not None and not subjects:
+        raise InputError("regions need at least one person, got none")
+    weights = _weights(regions, prompt, subjects)
+    conditioned, text_only = _encode(pipe, prompt, subjects, fuse=fuse, regional=weights is not None)
+    negative = encode_negative(pipe, config.negative, text_only)
+    if weights is not None:
+        chunks = len(weights)
+        text_only = _tiled(text_only, chunks)
+        negative = _tiled(negative, chunks)
+    height, width = _size(pipe, config)
+    pipe.scheduler.set_timesteps(config.steps)
+    calls = len(pipe.scheduler.timesteps)
+    first = text_only_calls(config.steps, config.alpha, calls=calls, order=pipe.scheduler.order)
+    batches = [numbers[at : at + config.batch] for at in range(0, len(numbers), config.batch)]
+    parts, flagged = list[np.ndarray](), list[bool]()
+    scale = pipe.vae_scale_factor
+    regional = (
+        nullcontext()
+        if weights is None
+        else regional_attention(_networks(pipe), weights, latent=(height // scale, width // scale))
+    )
+    with regional:
+        for index, batch in enumerate(batches):
+            after, before, away = (state.repeated(len(batch)) for state in (conditioned, text_only, negative))
+            step_end = _StepEnd(
+                after, away, at=first, report=_reporter(progress, done=index * calls, total=calls * len(batches))
+            )
+            output = pipe(
+                **_prompt_arguments(before if first else after, away),
+                num_inference_steps=config.steps,
+                guidance_scale=config.guidance,
+                height=height,
+                width=width,
+                generator=[_generator(seed, number) for number in batch],
+                output_type="np",
+                callback_on_step_end=step_end,
+                **(extra or {}),
+            )
+            parts.append(_pixels(output.images, config))
+            found = getattr(output, "nsfw_content_detected", None)
+            flagged += [bool(value) for value in found] if found else [False] * len(batch)
+    images = np.concatenate(parts) if parts else np.empty((0, height, width, 3), np.uint8)
+    return Drawn(images, conditioned.cut, tuple(flagged))
+
+
+def _pixels(images: np.ndarray, config: PictureConfig) -> np.ndarray:
+    """uint8 of values in [0, 1]."""
+    if not np.isfinite(images).all():
+        raise WorkError(
+            f"the picture holds NaN after {config.steps} steps; draw in float32 or bfloat16, or with another scheduler"
+        )
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+class _StepEnd:
+    """What a pipeline calls after each denoiser call: switch to the people when it is time, and report."""
+
+    def __init__(
+        self, people: Conditioning, negative: Conditioning, *, at: int, report: Callable[[int], None] | None
+    ) -> None:
+        self.people = people
+        self.negative = negative
+        self.at = at  # calls before the switch; 0: there is none
+        self.report = report
+
+    def __call__(self, pipe: Any, call: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        if self.report is not None:
+            self.report(call + 1)
+        if call + 1 != self.at:
+            return {}
+        guided = pipe.do_classifier_free_guidance
+        switched = {"prompt_embeds": _guided(self.negative.states, self.people.states, guided=guided)}
+        if self.people.pooled is not None and self.negative.pooled is not None:
+            switched["add_text_embeds"] = _guided(self.negative.pooled, self.people.pooled, guided=guided)
+        return {name: tensor.to(pipe.unet.device, pipe.unet.dtype) for name, tensor in switched.items()}
+
+
+def _guided(negative: Tensor, positive: Tensor, *, guided: bool) -> Tensor:
+    """In the order in which the pipelines join the two halves of guidance."""
+    return torch.cat([negative, positive]) if guided else positive
+
+
+def _reporter(progress: Callable[[int, int], None] | None, *, done: int, total: int) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    return lambda calls: progress(done + calls, total)
+
+
+def _encode(
+    pipe: Any, prompt: str, subjects: Sequence[Subject], *, fuse: PostFuse | None, regional: bool
+) -> tuple[Conditioning, Conditioning]:
+    """The prompt with its people, and with their nouns."""
+    nouns = {subject.name: subject.noun for subject in subjects}
+    text_only = encode_people(pipe, prompt, nouns=nouns)
+    if not regional:
+        words = {subject.name: subject.words for subject in subjects}
+        return encode_people(pipe, prompt, nouns=nouns, words=words, fuse=fuse), text_only
+    alone = [encode_people(pipe, prompt, nouns=nouns, words={s.name: s.words}, fuse=fuse) for s in subjects]
+    joined = torch.cat([state.states for state in (text_only, *alone)], 1)
+    everybody = encode_people(
+        pipe, prompt, nouns=nouns, words={subject.name: subject.words for subject in subjects}, fuse=fuse
+    )
+    cut = max((state.cut for state in (everybody, *alone)), key=len)
+    return Conditioning(joined, everybody.pooled, cut), text_only
+
+
+def _weights(regions: Tensor | str | None, prompt: str, subjects: Sequence[Subject]) -> Tensor | None:
+    if regions is None:
+        return None
+    if isinstance(regions, str):
+        if regions != "columns":
+            raise InputError(f"regions must be 'columns' or masks, got {regions!r}")
+        ordered = [name for name, _, _ in find_people(prompt, [subject.name for subject in subjects])]
+        boxes = columns(len(ordered))
+        masks = box_masks([boxes[ordered.index(subject.name)] for subject in subjects], (64, 64 * len(ordered)))
+    elif len(regions) != len(subjects):
+        raise InputError(f"regions need a mask for each of {len(subjects)} people, got {len(regions)}")
+    else:
+        masks = regions
+    return region_weights(masks)
+
+
+def _tiled(state: Conditioning, chunks: int) -> Conditioning:
+    """The same prompt for every region."""
+    return Conditioning(state.states.repeat(1, chunks, 1), state.pooled, state.cut)
+
+
+def _prompt_arguments(positive: Conditioning, negative: Conditioning) -> dict[str, Tensor]:
+    arguments = {"prompt_embeds": positive.states, "negative_prompt_embeds": negative.states}
+    if positive.pooled is not None and negative.pooled is not None:
+        arguments |= {"pooled_prompt_embeds": positive.pooled, "negative_pooled_prompt_embeds": negative.pooled}
+    return arguments
+
+
+def _networks(pipe: Any) -> list[Any]:
+    """The U-Net and the ControlNets that read the prompt."""
+    control = getattr(pipe, "controlnet", None)
+    return [pipe.unet, *([] if control is None else getattr(control, "nets", [control]))]
+
+
+def _size(pipe: Any, config: PictureConfig) -> tuple[int, int]:
+    own = pipe.unet.config.sample_size
+    height, width = own if isinstance(own, list | tuple) else (own, own)
+    scale = pipe.vae_scale_factor
+    return config.height or height * scale, config.width or width * scale
+
+
+def _generator(seed: int, number: int) -> torch.Generator:
+    return torch.Generator("cpu").manual_seed(seed_of(seed, "picture", number))

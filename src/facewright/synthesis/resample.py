@@ -1,0 +1,147 @@
+"""Make new images where a filter dropped some, with fresh seeds that the manifest records."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facewright.align import Detector
+from facewright.data.embeddings import Embeddings
+from facewright.data.sets import FaceSet, SetRow, read_set
+from facewright.errors import ConfigError, InputError
+from facewright.synthesis.models import CropEncoder, FaceGenerator
+from facewright.synthesis.plan import batches
+from facewright.synthesis.sampling import SetRun
+from facewright.synthesis.set_filter import (
+    FilterReport,
+    SetLimits,
+    check_limits,
+    embed_rows,
+    image_faults,
+    judge,
+    report_of,
+    save_verdicts,
+)
+
+
+@dataclass(frozen=True)
+class ResampleReport:
+    """What resampling did."""
+
+    rounds: int
+    made: int
+    lacking: Mapping[str, int]  # images still wanted, by name of the identity
+    filtered: FilterReport
+
+    @property
+    def complete(self) -> bool:
+        """Whether every identity has its images."""
+        return not self.lacking
+
+
+def resample_set(
+    generator: FaceGenerator,
+    contexts: Embeddings,
+    path: Path | str,
+    limits: SetLimits,
+    *,
+    encoder: CropEncoder | None = None,
+    training: Embeddings | None = None,
+    detector: Detector | None = None,
+    rounds: int = 3,
+    progress: Callable[[int, int], None] | None = None,
+) -> ResampleReport:
+    """Filter a set and fill up what each identity lost, until all have their images or the rounds are over.
+
+    A new image has the next free number of its identity, hence a seed of its own; what was dropped stays, marked. The
+    manifest is written after each round, so a call that was stopped repeats its round from the pictures already made
+    and comes to the same set. Identities too near a training person are not filled up: more images would not move them.
+
+    Args:
+        generator, contexts, encoder, detector: those that the set was sampled with; the detector where it was aligned.
+        path: of the set.
+        limits, training: as in `filter_set`.
+        rounds: at most so many times new images are made; at least 1.
+        progress: called with (images done, images of this round).
+
+    Raises:
+        InputError: generator, contexts, encoder or detector are not the set's own; nothing was written.
+        WorkError: the generator gave NaN.
+    """
+    if rounds < 1:
+        raise ConfigError(f"rounds must be at least 1, got {rounds}")
+    faces = read_set(path)
+    check_limits(limits, encoder, training)
+    _check_same(faces.config, generator, contexts, encoder, detector, faces.path)
+    embedded: dict[str, np.ndarray] = {}
+    made = done = 0
+    while True:
+        embeddings = None
+        if limits.needs_embeddings and encoder is not None:
+            new = [number for number, row in enumerate(faces.rows) if row.file not in embedded]
+            embedded |= zip((faces.rows[number].file for number in new), embed_rows(faces, new, encoder), strict=True)
+            embeddings = np.stack([embedded[row.file] for row in faces.rows])
+        rows = judge(faces.rows, limits, embeddings=embeddings, training=training)
+        save_verdicts(faces.path, rows, limits)
+        lacking = _lacking(rows, image_faults(faces.rows, limits, embeddings=embeddings), faces.config)
+        if not lacking or done == rounds:
+            break
+        run = SetRun(generator, contexts, encoder, faces.config, faces.path, detector=detector)
+        run.rows = {row.file: row for row in rows}
+        wanted = _next_indices(rows, lacking, faces.config["per_identity"])
+        total, finished = sum(lacking.values()), 0
+        for plan in batches(contexts, faces.config, wanted):
+            run.complete(plan)
+            finished += len(plan)
+            if progress is not None:
+                progress(finished, total)
+        made, done = made + run.made, done + 1
+        faces = FaceSet(faces.path, faces.config, tuple(run.rows.values()))
+    names = {row.identity: row.name for row in rows}
+    return ResampleReport(done, made, {names[identity]: count for identity, count in lacking.items()}, report_of(rows))
+
+
+def _check_same(
+    config: Mapping[str, Any],
+    generator: FaceGenerator,
+    contexts: Embeddings,
+    encoder: CropEncoder | None,
+    detector: Detector | None,
+    path: Path,
+) -> None:
+    """Refuse anything but what the set was made with."""
+    given = {
+        "generator_sha256": generator.sha256,
+        "contexts_sha256": contexts.sha256,
+        "encoder_sha256": None if encoder is None else encoder.sha256,
+        "align": None if detector is None else detector.name,
+    }
+    if differing := [key for key, value in given.items() if config.get(key) != value]:
+        key = differing[0]
+        raise InputError(
+            f"{path} was made with {key} {config.get(key)}, got {given[key]}; resample with what it was sampled with"
+        )
+
+
+def _lacking(rows: tuple[SetRow, ...], faults: list[str], config: Mapping[str, Any]) -> dict[int, int]:
+    """Sampled images still wanted, by identity; `faults` are those of single images."""
+    wanted = config["per_identity"]
+    good = Counter(row.identity for row, fault in zip(rows, faults, strict=True) if not fault and row.steps)
+    hopeless = {row.identity for row in rows if row.reason.startswith("near a training person")}
+    return {
+        identity: wanted - good[identity]
+        for identity in range(config["identities"])
+        if identity not in hopeless and good[identity] < wanted
+    }
+
+
+def _next_indices(rows: tuple[SetRow, ...], lacking: Mapping[int, int], per_identity: int) -> dict[int, range]:
+    """The next free numbers of each identity, none of them in the set's own plan."""
+    last = dict.fromkeys(lacking, per_identity - 1)
+    for row in rows:
+        if row.identity in last:
+            last[row.identity] = max(last[row.identity], row.index)
+    return {identity: range(last[identity] + 1, last[identity] + 1 + count) for identity, count in lacking.items()}

@@ -1,0 +1,115 @@
+"""The folder of a training run: `config.json`, `metrics.jsonl`, `last.pt` and `best.pt`."""
+
+import json
+import logging
+import pickle
+import time
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facewright.errors import ConfigError, DataError
+from facewright.training.atomic import atomic_path
+from facewright.training.schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+LAST, BEST = "last.pt", "best.pt"
+
+
+class RunFolder:
+    """One run's files; every one is written whole or not at all, but for the metrics, to which rows are added."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def has(self, name: str) -> bool:
+        """Whether a checkpoint of this name was saved."""
+        return (self.path / name).exists()
+
+    def open(self, config: Mapping[str, Any]) -> None:
+        """Make the folder, and write the config; refuse where another config's run has saved something.
+
+        A setting that the earlier config does not name, because its version did not know it, is no difference: a field
+        of the schedule must then have its default, and any other is named in the log.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name in (LAST, BEST):
+            for left in self.path.glob(f".{name}.*"):  # by a process that was killed while it wrote
+                left.unlink(missing_ok=True)
+        file = self.path / "config.json"
+        if file.exists() and self.has(LAST):
+            changed = _changes(json.loads(file.read_text()), config)
+            if changed:
+                raise ConfigError(
+                    f"{self.path} holds a run with another {', '.join(changed)}; give the same config to resume it, or "
+                    "another --out"
+                )
+        with atomic_path(file) as path:
+            path.write_text(json.dumps(config, indent=2) + "\n")
+
+    def save(self, name: str, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint."""
+        with atomic_path(self.path / name) as path:
+            torch.save(dict(state), path)
+
+    def load(self, name: str, device: torch.device) -> dict[str, Any]:
+        """Read a checkpoint; nothing in it is executed.
+
+        Raises:
+            DataError: the file is damaged or no checkpoint.
+        """
+        path = self.path / name
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise DataError(f"{path} is no checkpoint; delete it to start the run anew") from error
+        except (RuntimeError, KeyError, ValueError, EOFError) as error:
+            raise self.unfit(name, error) from error
+        if not isinstance(state, dict):
+            raise DataError(f"{path} is no checkpoint; delete it to start the run anew")
+        return state
+
+    def unfit(self, name: str, error: Exception) -> DataError:
+        """What to say of a checkpoint that cannot be resumed from."""
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return DataError(f"{self.path / name} cannot be resumed from ({reason}); delete it to start the run anew")
+
+    def add_metrics(self, images: int, values: Mapping[str, float]) -> None:
+        """Add a row: images seen, the time, and the values."""
+        row = {"images": images, "unix_s": round(time.time(), 1), **values}
+        with (self.path / "metrics.jsonl").open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def _changes(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The names of the top-level settings that differ."""
+    return sorted(
+        key
+        for key in earlier.keys() | config.keys()
+        if key not in earlier or key not in config or _differ(earlier[key], config[key], key)
+    )
+
+
+def _differ(earlier: Any, now: Any, where: str) -> bool:
+    if not (isinstance(earlier, Mapping) and isinstance(now, Mapping)):
+        return bool(earlier != now)
+    if earlier.keys() - now.keys() or any(_differ(earlier[key], now[key], f"{where}.{key}") for key in earlier):
+        return True
+    for key in sorted(now.keys() - earlier.keys()):
+        if where == "schedule":
+            if now[key] != _DEFAULTS.get(key):
+                return True
+        else:
+            log.warning(
+                "the run was begun before the setting %s.%s was known; it goes on with %s", where, key, now[key]
+            )
+    return False
+
+
+_DEFAULTS: dict[str, Any] = json.loads(
+    json.dumps({field.name: field.default for field in fields(Schedule) if field.default is not MISSING})
+)

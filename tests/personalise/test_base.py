@@ -1,0 +1,110 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.personalise.tiny_base import SECOND_WIDTH, TEXT_WIDTH, save_tiny
+
+from facewright.errors import DataError, FaceError, InputError
+from facewright.personalise import load_base, read_base
+from facewright.personalise.base import load_tokenizer
+
+pytest.importorskip("diffusers", reason="needs the extra personalise")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("base") / "small")
+
+
+@pytest.fixture
+def copied(small: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small, tmp_path / "base"))
+
+
+def test_a_directory_says_what_it_is(small: Path, tmp_path: Path) -> None:
+    facts = read_base(small)
+    assert (facts.pipeline, facts.text_widths, facts.word_width) == ("StableDiffusionPipeline", (TEXT_WIDTH,), 32)
+    assert not facts.has_safety_checker
+    large = read_base(save_tiny(tmp_path / "large", large=True))
+    assert (large.pipeline, large.word_width) == ("StableDiffusionXLPipeline", TEXT_WIDTH + SECOND_WIDTH)
+    assert type(load_base(large.path)).__name__ == "StableDiffusionXLPipeline"
+    assert load_tokenizer(small)("person", add_special_tokens=False).input_ids
+
+
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)  # diffusers
+def test_it_loads_with_another_scheduler_and_precision(small: Path) -> None:
+    pipe = load_base(small, scheduler="EulerAncestralDiscreteScheduler", precision="bfloat16")
+    assert type(pipe.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
+    assert pipe.scheduler.config.beta_schedule == "scaled_linear"
+    assert str(pipe.unet.dtype) == "torch.bfloat16"
+    assert pipe.safety_checker is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda base: shutil.rmtree(base / "vae"), "lacks the part vae"),
+        (lambda base: (base / "unet/diffusion_pytorch_model.safetensors").unlink(), "unet holds no weights"),
+        (lambda base: shutil.rmtree(base / "text_encoder"), "lacks the part text_encoder"),
+        (lambda base: (base / "scheduler/scheduler_config.json").write_text("") or _move(base), "has no config"),
+        (lambda base: (base / "model_index.json").unlink(), "has no model_index.json"),
+        (lambda base: (base / "model_index.json").write_text("{"), "cannot be read"),
+        (lambda base: (base / "model_index.json").write_text("[]"), "no JSON object"),
+        (lambda base: (base / "model_index.json").write_text('{"_class_name": "FluxPipeline"}'), "is a FluxPipeline"),
+        (lambda base: _without_text(base), "has no text_encoder, which a StableDiffusionPipeline needs"),
+    ],
+)
+def test_what_is_missing_is_named(copied: Path, spoil: object, sentence: str) -> None:
+    spoil(copied)  # type: ignore[operator]
+    with pytest.raises(FaceError, match=sentence):
+        read_base(copied)
+
+
+def _move(base: Path) -> None:
+    (base / "scheduler/scheduler_config.json").rename(base / "scheduler/other.json")
+
+
+def _without_text(base: Path) -> None:
+    parts = json.loads((base / "model_index.json").read_text())
+    parts["text_encoder"] = [None, None]
+    (base / "model_index.json").write_text(json.dumps(parts))
+    shutil.rmtree(base / "text_encoder")
+
+
+def test_damaged_weights_are_a_sentence(copied: Path) -> None:
+    weights = copied / "vae/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(DataError, match="cannot be loaded as a base model"):
+        load_base(copied)
+
+
+def test_wrong_wishes_are_named(small: Path) -> None:
+    with pytest.raises(InputError, match="did you mean EulerDiscreteScheduler"):
+        load_base(small, scheduler="EulerDiscreteSchedular")
+    with pytest.raises(InputError, match="has no safety_checker"):
+        load_base(small, safety_checker=True)
+    with pytest.raises(InputError, match="float32, float16, bfloat16, got 'fp16'"):
+        load_base(small, precision="fp16")
+    with pytest.raises(InputError, match="nowhere is no base model"):
+        load_base("./nowhere")
+
+
+def test_the_hub_is_asked_for_an_owner_and_a_name(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import diffusers
+
+    asked: list[str] = []
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda name: asked.append(name) or str(small))
+    assert type(load_base("owner/name")).__name__ == "StableDiffusionPipeline"
+    assert asked == ["owner/name"]
+
+    def unreachable(name: str) -> str:
+        raise OSError(f"cannot reach the hub for {name}\nand more")
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", unreachable)
+    with pytest.raises(
+        InputError, match="owner/name is no directory, and the hub .*: cannot reach the hub for owner/name$"
+    ):
+        load_base("owner/name")

@@ -1,0 +1,137 @@
+"""A set sampled with more than sampler, steps and guidance: settings, contexts and the real generator."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+from tests.diffusion.tiny import tiny_generator
+from torch import Tensor
+from typer.testing import CliRunner
+
+from facewright import diffusion
+from facewright.cli import sample
+from facewright.data.embeddings import write_embeddings
+from facewright.data.images import to_uint8
+from facewright.data.sets import read_set
+from facewright.diffusion import Generator, SamplerConfig
+from facewright.errors import ConfigError, InputError
+from facewright.synthesis import (
+    image_seed,
+    negative_rows,
+    sample_set,
+    start_noise,
+    step_noise,
+    uniform_contexts,
+    within_cone,
+)
+
+CONTEXTS = uniform_contexts(3, seed=0, width=16)
+CONFIG = SamplerConfig("dpmpp-2m", 2, 1.5, spacing="karras", guidance_interval=(0.0, 0.8), identity_from=0.9)
+
+
+class Listening:
+    """A generator that keeps what it was asked."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+        self.options: list[dict[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.generator, name)
+
+    def sample(self, contexts: Tensor, noise: Tensor, **options: Any) -> Tensor:
+        self.options.append(options)
+        return self.generator.sample(contexts, noise, **options)
+
+
+@pytest.fixture
+def generator() -> Generator:
+    made = tiny_generator()
+    made.sha256 = "a" * 64
+    made.encoder_sha256 = None
+    return made
+
+
+def test_a_set_is_what_the_generator_makes_with_its_settings(tmp_path: Path, generator: Generator) -> None:
+    options = {"sampler": CONFIG, "negative": "far", "cone": 0.4, "seed": 5}
+    sample_set(generator, CONTEXTS, per_identity=2, out=tmp_path / "set", batch=6, image_size=128, **options)
+    faces = read_set(tmp_path / "set")
+    seeds = [image_seed(5, name, index) for name in CONTEXTS.names for index in range(2)]
+    identities = [0, 0, 1, 1, 2, 2]
+    contexts = within_cone(CONTEXTS.embeddings[identities], seeds, angle=0.4)
+    negative = CONTEXTS.embeddings[negative_rows(CONTEXTS.embeddings, identities, seeds, rule="far")]
+    pictures = generator.sample(
+        torch.from_numpy(contexts),
+        start_noise(seeds, (4, 16, 16)),
+        sampler=CONFIG,
+        negative=torch.from_numpy(negative),
+        step_noise=step_noise(seeds, (4, 16, 16)),
+    )
+    assert np.array_equal(to_uint8(pictures), np.stack([faces.image(number) for number in range(6)]))
+    assert {(row.sampler, row.steps, row.guidance) for row in faces.rows} == {("dpmpp-2m", 2, 1.5)}
+
+
+def test_settings_are_kept_and_another_call_must_share_them(tmp_path: Path, generator: Generator) -> None:
+    options: dict[str, Any] = {"per_identity": 1, "out": tmp_path / "set", "batch": 3}
+    sample_set(generator, CONTEXTS, sampler=CONFIG, negative="random", cone=0.2, **options)
+    config = json.loads((tmp_path / "set/config.json").read_text())
+    assert SamplerConfig.from_record(config) == CONFIG
+    assert (config["negative"], config["cone"]) == ("random", 0.2)
+    card = (tmp_path / "set/card.md").read_text()
+    assert "dpmpp-2m, 2 steps, guidance 1.5, spacing karras" in card
+    assert "negative random, cone 0.2" in card
+    again = sample_set(generator, CONTEXTS, sampler=CONFIG, negative="random", cone=0.2, **options)
+    assert again.made == 0
+    with pytest.raises(InputError, match=r"cone \(0\.2 there, null asked\)"):
+        sample_set(generator, CONTEXTS, sampler=CONFIG, negative="random", **options)
+
+
+def test_a_generator_is_only_asked_for_what_is_set(tmp_path: Path, generator: Generator) -> None:
+    listening = Listening(generator)
+    plain: dict[str, Any] = {"per_identity": 1, "batch": 3}
+    sample_set(listening, CONTEXTS, out=tmp_path / "a", sampler=SamplerConfig("ddim", 2), **plain)
+    sample_set(listening, CONTEXTS, out=tmp_path / "b", sampler="unipc", steps=2, guidance=2.0, negative="far", **plain)
+    for options in listening.options:
+        del options["step_noise"]
+    assert listening.options[0] == {"sampler": "ddim", "steps": 2, "guidance": 1.0}
+    assert set(listening.options[1]) == {"sampler", "steps", "guidance", "negative"}
+    assert not {"negative", "cone", "spacing", "eta"} & set(read_set(tmp_path / "a").config)
+
+
+def test_the_command_passes_every_option_on(
+    tmp_path: Path, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diffusion, "load", lambda name, *, device: generator)
+    write_embeddings(tmp_path / "people.npz", CONTEXTS.names, CONTEXTS.embeddings, provenance=CONTEXTS.provenance)
+    app = typer.Typer()
+    sample.register(app)
+    said = CliRunner().invoke(
+        app,
+        f"--contexts {tmp_path / 'people.npz'} --out {tmp_path / 'set'} --per-identity 1 --batch 3 --encoder none"
+        " --sampler dpmpp-2m --steps 2 --guidance 1.5 --spacing karras --guidance-interval 0 0.8 --identity-from 0.9"
+        " --negative close --cone 0.3",
+    )
+    assert said.exit_code == 0, said.output
+    config = read_set(tmp_path / "set").config
+    assert SamplerConfig.from_record(config) == CONFIG
+    assert (config["negative"], config["cone"]) == ("close", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cone": 2.0}, "cone's angle"),
+        ({"negative": "nearest", "guidance": 1.5}, "unknown negative"),
+        ({"negative": "far"}, "counts only under guidance"),
+        ({"sampler": SamplerConfig(), "steps": 3}, "has its own steps"),
+        ({"sampler": "heun"}, "unknown sampler 'heun'"),
+    ],
+)
+def test_bad_settings_write_nothing(tmp_path: Path, generator: Generator, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        sample_set(generator, CONTEXTS, per_identity=1, out=tmp_path / "set", **change)
+    assert not (tmp_path / "set").exists()
