@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.data.formats.toy_sets import Listed, drawn_jpeg, write
 
 from facewright.data.formats import Decoder, Record, open_records
@@ -106,6 +107,19 @@ def drawn_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data[starts[5] + 700 : starts[6]] = bytes(starts[6] - starts[5] - 700)
     rec.write_bytes(data)
     return rec
+
+
+def test_batches_that_are_kept_are_never_filled_again(faces: Listed) -> None:
+    stream = FaceStream(faces, CONFIG, seed=0)
+    kept, copies = [], []
+    for number, batch in enumerate(stream.batches(0, 400)):
+        part = batch.images[number % 4 :, 1:] if number % 2 else torch.from_numpy(batch.images)[:2]
+        kept.append(part)
+        copies.append(np.array(part))
+    for part, copy in zip(kept, copies, strict=True):
+        assert np.array_equal(np.asarray(part), copy)
+    used = {batch.images.__array_interface__["data"][0] for batch in FaceStream(faces, CONFIG, seed=0).batches(0, 400)}
+    assert len(used) < 5  # those that are let go of are
 
 
 def test_pictures_that_are_too_small_are_named(faces: Listed) -> None:

@@ -45,8 +45,14 @@ def test_half_storage_moves_embeddings_little(network: SlimFaceNet, crops: np.nd
     assert cosines.min() > 0.999
 
 
+def test_bf16_moves_embeddings_little(network: SlimFaceNet, crops: np.ndarray) -> None:
+    exact, quick = (Encoder(network, name="x", precision=name).embed(crops) for name in ("fp32", "bf16"))
+    assert not np.array_equal(exact, quick)
+    assert (exact * quick).sum(1).min() > 0.999
+
+
 def test_rows_are_unit_and_do_not_depend_on_the_batch(network: SlimFaceNet, crops: np.ndarray) -> None:
-    encoder = Encoder(network, name="toy")
+    encoder = Encoder(network, name="toy", precision="fp32")
     seen: list[tuple[int, int]] = []
     one = encoder.embed(crops, batch=2, progress=lambda done, total: seen.append((done, total)))
     assert one.shape == (5, 512)

@@ -106,7 +106,7 @@ def load_models(device: str) -> Models:
     from facewright.align import load_detector
 
     return Models(
-        encoder=encoders.load("bundled", device=device, precision="bf16"),
+        encoder=encoders.load("bundled", device=device),
         generator=diffusion.load("bundled", device=device),
         detector=load_detector(),
         train=lambda config, data, out, progress: train_recogniser(config, data, out, progress, device=device),

@@ -40,6 +40,7 @@ def examine() -> dict[str, Any]:
     """Look at this installation and machine; values are plain JSON."""
     import torch
 
+    from facewright.training.precision import chosen_precision
     from facewright.training.trainer import Schedule
     from facewright.weights import bundled_cards
 
@@ -56,7 +57,11 @@ def examine() -> dict[str, Any]:
         },
         "devices": [_cuda(index) for index in range(torch.cuda.device_count())],
         "device": "cpu",  # what every command uses unless --device says otherwise
-        "precision": {"embed": "fp32", "sample": "bf16", "train": Schedule.precision},
+        "precision": {
+            "embed": chosen_precision("auto", "cpu"),
+            "sample": chosen_precision("auto", "cpu"),
+            "train": Schedule.precision,
+        },
         "models": {
             kind: {
                 "name": card.name,

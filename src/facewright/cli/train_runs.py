@@ -111,7 +111,7 @@ def train_autoencoder(config: AutoencoderRun, out: Path, device: str) -> Path:
 def train_generator(config: GeneratorRun, out: Path, device: str) -> Path:
     """Encode the pack once, train the denoiser, and write both networks to RUN/generator.safetensors at every save."""
     autoencoder, autoencoder_card = _load_autoencoder(config.autoencoder)
-    encoder = encoders.load(config.encoder or "bundled", device=device, precision="bf16")
+    encoder = encoders.load(config.encoder or "bundled", device=device)
     made_with = {"autoencoder": autoencoder_card.sha256, "encoder": encoder.sha256}
     cache = _latents(config.pack, autoencoder, encoder, path=out / "latents.npz", made_with=made_with)
     how = f"denoiser trained on latents of {autoencoder_card.name} (sha256 {autoencoder_card.sha256})"

@@ -5,11 +5,12 @@ nor the number of threads, nor stopping and going on changes it.
 """
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import local
+from threading import Lock, local
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from facewright.training.shuffle import EndlessShuffle
 _LOG = logging.getLogger(__name__)
 
 REASONS_KEPT = 20
+ARRAYS_KEPT = 16  # of whole batches, to be filled again
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,34 @@ class StreamReport:
     reasons: list[str] = field(default_factory=list)  # of the first that were skipped
 
 
+class _Memory:
+    """Arrays for batches; one that nobody refers to any more is given out again.
+
+    Fresh memory of this size is cleared by the system page by page, which costs as much as cutting the faces does. A
+    view of an array refers to it, so an array whose references are those of an idle one is in nobody's hands.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._arrays = [np.empty(shape, np.uint8)]
+        self._lock = Lock()
+        self._idle = self._references(0)
+
+    def _references(self, place: int) -> int:
+        return sys.getrefcount(self._arrays[place])
+
+    def take(self) -> np.ndarray:
+        """An array that the caller may fill and keep."""
+        with self._lock:
+            for place in range(len(self._arrays)):
+                if self._references(place) == self._idle:
+                    return self._arrays[place]
+            if len(self._arrays) < ARRAYS_KEPT:
+                self._arrays.append(np.empty(self._shape, np.uint8))
+                return self._arrays[-1]
+        return np.empty(self._shape, np.uint8)
+
+
 class FaceStream:
     """Batches of a set, in an order and with cuts that the seed fixes."""
 
@@ -76,6 +106,7 @@ class FaceStream:
         self._shuffle = EndlessShuffle(len(records), seed=seed) if config.shuffle else None
         self._key = seed_of("cuts", seed)
         self._threads = local()
+        self._memory = _Memory((config.batch, config.size, config.size, 3))
 
     def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """Batches of places `start` ... `stop` - 1 of the endless order; the last may be smaller.
@@ -126,7 +157,7 @@ class FaceStream:
     def make(self, start: int, numbers: np.ndarray) -> Batch:
         """The batch of these records, cut and mirrored as the places from `start` on say."""
         config, records, decoder = self.config, self.records, self._decoder()
-        images = np.empty((len(numbers), config.size, config.size, 3), np.uint8)
+        images = self._memory.take()
         labels = np.empty(len(numbers), np.int64)
         kept: list[int] = []
         skipped: list[str] = []

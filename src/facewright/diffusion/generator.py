@@ -15,6 +15,7 @@ from facewright.diffusion.samplers_config import SamplerConfig, run_sampler, sam
 from facewright.diffusion.schedules import alpha_bars, linear_betas
 from facewright.diffusion.unet import ConditionalUNet, UNetConfig
 from facewright.errors import ConfigError, DataError
+from facewright.training.precision import arithmetic
 from facewright.weights import Card, load_weights
 
 LATENT_SIDE = 16
@@ -89,7 +90,7 @@ class Generator(nn.Module):
         config = sampler_config(sampler, steps=steps, guidance=guidance)
         predict = self.noise_estimate(contexts, config, negative=negative)
         draw = None if step_noise is None else lambda k: step_noise(k).to(self.device)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with arithmetic("auto", self.device):
             x = run_sampler(config, predict, noise.to(self.device), self.betas, step_noise=draw)
             return self.autoencoder.decode(x).cpu()
 
@@ -97,7 +98,7 @@ class Generator(nn.Module):
     def invert(self, pictures: Tensor, contexts: Tensor, *, steps: int = 50) -> Tensor:
         """The noise from which `sample` makes these pictures again by ddim with as many steps and no guidance.
 
-        What the autoencoder loses is lost, and `sample` calculates in bfloat16, this in float32.
+        What the autoencoder loses is lost, and `sample` may calculate in bfloat16, this in float32.
 
         Args:
             pictures: (B, 3, 128, 128) RGB in [-1, 1].

@@ -18,6 +18,7 @@ from facewright.diffusion.generator import DiffusionConfig
 from facewright.diffusion.schedules import alpha_bars, linear_betas
 from facewright.diffusion.unet import ConditionalUNet, UNetConfig
 from facewright.errors import ConfigError
+from facewright.training.precision import arithmetic
 from facewright.training.trainer import Losses, Schedule, Trainer
 
 VALIDATION_TIMES = 8  # noise levels at which the held-out loss is measured
@@ -80,7 +81,7 @@ def cache_latents(
     for start in range(0, len(rows), batch):
         images = pack.images[rows[start : start + batch]]
         views = np.stack([images, images[:, :, ::-1]], 1).reshape(-1, *images.shape[1:])
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.inference_mode(), arithmetic("auto", "cpu"):
             encoded = autoencoder.encode(to_tensor(views).contiguous(memory_format=torch.channels_last))
         latents.append(encoded.half().numpy().reshape(len(images), 2, *encoded.shape[1:]))
         embeddings.append(embed(views).reshape(len(images), 2, -1))
@@ -180,7 +181,7 @@ def train_generator(
         chosen = torch.from_numpy(held_out[:256])
         generator = torch.Generator().manual_seed(0)
         values = []
-        with torch.inference_mode(), torch.autocast(trainer.device.type, dtype=torch.bfloat16):
+        with torch.inference_mode(), arithmetic(config.schedule.precision, trainer.device):
             for k in range(VALIDATION_TIMES):
                 times = torch.full((len(chosen),), (2 * k + 1) * len(bars) // (2 * VALIDATION_TIMES))
                 noise = torch.randn(len(chosen), *latents.shape[2:], generator=generator)

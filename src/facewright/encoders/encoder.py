@@ -16,6 +16,7 @@ from facewright.encoders.mobilefacenet import MobileFaceNet
 from facewright.encoders.slimfacenet import SlimFaceNet
 from facewright.encoders.teacher import OnnxTeacher
 from facewright.errors import DataError, InputError
+from facewright.training.precision import arithmetic, chosen_precision
 from facewright.weights import Card, load_weights
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -33,8 +34,9 @@ class Encoder(nn.Module):
     """A network in eval mode with its name and the hash of its weights.
 
     Pictures are given as RGB whatever the network takes: `bgr` turns the colours round before it. `precision` is that
-    of `embed`: fp32, or bf16, which is twice as fast on a CPU that has it and leaves a cosine of at least 0.9999 to
-    the float32 embedding (bundled encoder, 256 LFW crops).
+    of `embed`: fp32, bf16, or auto, which is bf16 where the device is fast at it (`training.precision`). On a CPU with
+    AVX-512 bf16 that is twice as fast and leaves a cosine of at least 0.9999 to the float32 embedding (bundled encoder,
+    256 LFW crops).
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Encoder(nn.Module):
         sha256: str = "",
         width: int = 512,
         bgr: bool = False,
-        precision: str = "fp32",
+        precision: str = "auto",
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -54,8 +56,7 @@ class Encoder(nn.Module):
         self.width = width
         self.eval()
         self.bgr = bgr
-        if precision not in ("fp32", "bf16"):
-            raise InputError(f"precision must be fp32 or bf16, got {precision!r}")
+        chosen_precision(precision, "cpu")  # refuses an unknown one
         self.precision = precision
 
     def forward(self, images: Tensor) -> Tensor:
@@ -91,8 +92,7 @@ class Encoder(nn.Module):
             )
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
         rows = [np.empty((0, self.width), np.float32)]
-        bf16 = self.precision == "bf16"
-        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        with torch.inference_mode(), arithmetic(self.precision, device):
             for start in range(0, len(crops), batch):
                 images = to_tensor(crops[start : start + batch]).to(device)
                 images = images.contiguous(memory_format=torch.channels_last)
@@ -105,14 +105,14 @@ class Encoder(nn.Module):
         return np.concatenate(rows)
 
 
-def load(name: str | Path = "bundled", *, device: str = "cpu", precision: str = "fp32") -> Encoder:
+def load(name: str | Path = "bundled", *, device: str = "cpu", precision: str = "auto") -> Encoder:
     """Load an encoder.
 
     Args:
         name: "bundled"; "dlib", dlib's own network, which shares nothing with the bundled one (extra `dlib`); or the
             path of an encoder's .safetensors file, or of an .onnx file as `OnnxTeacher` takes it.
         device: such as "cpu" or "cuda".
-        precision: of `Encoder.embed`, fp32 or bf16.
+        precision: of `Encoder.embed`: auto, bf16 or fp32. dlib's network and .onnx files are always fp32.
 
     Raises:
         InputError: no such file, or a model of another kind.
@@ -120,18 +120,18 @@ def load(name: str | Path = "bundled", *, device: str = "cpu", precision: str = 
     """
     if name == "dlib":
         network = DlibNetwork()
-        return Encoder(network, name="dlib", sha256=network.sha256, width=network.width)
+        return Encoder(network, name="dlib", sha256=network.sha256, width=network.width, precision="fp32")
     path = Path(name)
     if path.suffix == ".onnx":
         if not path.is_file():
             raise InputError(f"{path}: no such .onnx file")
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        return Encoder(OnnxTeacher(path), name=path.stem, sha256=sha256, precision=precision).to(device)
+        return Encoder(OnnxTeacher(path), name=path.stem, sha256=sha256, precision="fp32").to(device)
     state, card = load_weights(name, kind="encoder")
     return from_state(state, card, precision=precision).to(device)
 
 
-def from_state(state: dict[str, Tensor], card: Card, *, precision: str = "fp32") -> Encoder:
+def from_state(state: dict[str, Tensor], card: Card, *, precision: str = "auto") -> Encoder:
     """The encoder of a state dict and its card."""
     known = card.architecture.get("network")
     if known not in NETWORKS:
