@@ -66,7 +66,7 @@ def test_rows_are_unit_and_do_not_depend_on_the_batch(network: SlimFaceNet, crop
 
 
 def test_the_mirror_is_added_before_normalising(network: SlimFaceNet, crops: np.ndarray) -> None:
-    encoder = Encoder(network, name="toy")
+    encoder = Encoder(network, name="toy", precision="fp32")
     mirrored = np.ascontiguousarray(crops[:, :, ::-1])
     with torch.inference_mode():
         raw = network(to_tensor(crops)) + network(to_tensor(mirrored))
