@@ -4,9 +4,55 @@ import sys
 from facewright import personalise
 
 
-def test_public_names_are_sorted_and_there() -> None:
-    assert personalise.__all__ == sorted(personalise.__all__)
-    assert all(hasattr(personalise, name) for name in personalise.__all__)
+def test_public_names() -> None:
+    assert personalise.__all__ == [
+        "BiSeNet",
+        "Conditioning",
+        "Drawn",
+        "IdentityReader",
+        "Kept",
+        "Mapper",
+        "Mapping",
+        "MappingConfig",
+        "MultiScaleEncoder",
+        "PhotoOf",
+        "PictureConfig",
+        "PictureScore",
+        "Placed",
+        "PostFuse",
+        "Subject",
+        "TextConfig",
+        "TextEncoder",
+        "average_identities",
+        "box_masks",
+        "cgdr_loss",
+        "cgdr_target",
+        "columns",
+        "denoising_loss",
+        "draw_pictures",
+        "encode_people",
+        "find_people",
+        "fuse_people",
+        "insert_people",
+        "insert_words",
+        "inserting",
+        "keep_best",
+        "load_base",
+        "load_identity_encoder",
+        "load_mapper",
+        "localisation_loss",
+        "localisation_losses",
+        "match_people",
+        "place_people",
+        "read_base",
+        "read_mapper_card",
+        "regional_attention",
+        "save_mapper",
+        "score_picture",
+        "text_only_steps",
+        "total_loss",
+        "union_mask",
+    ]
 
 
 def test_importing_the_room_imports_no_diffusion_library() -> None:

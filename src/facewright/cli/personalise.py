@@ -36,7 +36,9 @@ def personalise(
         typer.Option("--face", metavar="NAME=PHOTO", help="A photo of a person, PHOTO#2 for its second face."),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder for the pictures.")],
-    base: Annotated[str, typer.Option("--base", help="Stable Diffusion 1.x, 2.x or XL directory.")] = "bundled",
+    base: Annotated[
+        str, typer.Option("--base", help="Stable Diffusion 1.x, 2.x or XL: a directory, or owner/name.")
+    ] = "bundled",
     mapper: Annotated[str, typer.Option("--mapper", help="bundled, or a .safetensors file.")] = "bundled",
     encoder: Annotated[
         str, typer.Option("--encoder", help="The mapper's: bundled, or a .safetensors file.")
@@ -79,9 +81,8 @@ def personalise(
 
     Example:
 
-        facewright personalise "alice and bob ride a tandem" --face alice=a.jpg --face bob=b.jpg \
-        --base stable-diffusion-v1-5 --mapper mapping.safetensors --encoder msid.safetensors \
-        --layout columns --best-of 4 --out tandem
+        facewright personalise "alice and bob ride a tandem" --face alice=a.jpg --face bob=b.jpg --base sd15
+        --mapper mapping.safetensors --encoder msid.safetensors --layout columns --out tandem
     """
     from facewright.personalise.pictures import PictureConfig
 

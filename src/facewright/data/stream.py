@@ -133,13 +133,13 @@ class FaceStream:
         """The planned batches, made here or ahead by threads; the order of the plans is kept."""
         if not self.config.threads:
             for start, numbers in plans:
-                yield self.make(start, numbers)
+                yield self._make(start, numbers)
             return
         ahead: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(self.config.threads, thread_name_prefix="faces") as pool:
             try:
                 for start, numbers in plans:
-                    ahead.append(pool.submit(self.make, start, numbers))
+                    ahead.append(pool.submit(self._make, start, numbers))
                     if len(ahead) > self.config.threads:
                         yield ahead.popleft().result()
                 while ahead:
@@ -154,7 +154,7 @@ class FaceStream:
             return self._shuffle.take(start, count).numpy()
         return np.arange(start, start + count) % len(self.records)
 
-    def make(self, start: int, numbers: np.ndarray) -> Batch:
+    def _make(self, start: int, numbers: np.ndarray) -> Batch:
         """The batch of these records, cut and mirrored as the places from `start` on say."""
         config, records, decoder = self.config, self.records, self._decoder()
         images = self._memory.take()

@@ -82,7 +82,9 @@ def find_base(source: Path | str) -> Path:
     try:
         return Path(_diffusers().DiffusionPipeline.download(text))
     except (OSError, ValueError) as error:
-        raise InputError(f"{text} is no directory, and the hub does not give it: {_first_line(error)}") from error
+        raise InputError(
+            f"{text} is no directory, and neither the hub nor its cache gives it; check the name and the connection"
+        ) from error
 
 
 def load_base(
