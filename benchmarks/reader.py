@@ -7,8 +7,9 @@ WebDataset and Parquet. Both sides read the same records through the same reader
 (no workers), and cut 104 of 112 px at random and mirror half. `plain` decodes with Pillow, crops and mirrors there, and
 lets torch's DataLoader collate uint8; `plain, float` also makes each picture float in [-1, 1] with channels first, as
 public trainers do, and is compared with the stream followed by the same for a whole batch. Repetitions of all
-contestants take turns, so that other load on the machine meets each alike. The figure is images per second of CPU time
-of this process, which other processes touch less than the clock.
+contestants take turns, so that other load on the machine meets each alike; `against plain` is the median of the gains
+of the single repetitions. The figure is images per second of CPU time of this process, which other processes touch less
+than the clock.
 """
 
 import argparse
@@ -126,11 +127,12 @@ def main() -> None:
         for to in arguments.formats:
             export_records(drawn, Path(scratch) / to, ExportConfig(to=to))
             speeds = measure(contestants(open_records(Path(scratch) / to)), arguments.repeats)
-            middle = {name: statistics.median(values) for name, values in speeds.items()}
             for name, values in speeds.items():
-                gain = middle[name] / middle[name.replace("stream", "plain")]
-                spread = max(values) - min(values)
-                lines.append(f"| {to} | {name} | {middle[name]:,.0f} | {spread:,.0f} | {gain:.2f}x |")
+                gains = [
+                    own / plain for own, plain in zip(values, speeds[name.replace("stream", "plain")], strict=True)
+                ]
+                middle, spread = statistics.median(values), max(values) - min(values)
+                lines.append(f"| {to} | {name} | {middle:,.0f} | {spread:,.0f} | {statistics.median(gains):.2f}x |")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     facts = [
         "# Reader",
