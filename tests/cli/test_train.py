@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.diffusion.tiny import AUTOENCODER, DENOISER, tiny_autoencoder
 from tests.encoders.onnx_net import write_teacher
 from tests.training.toys import toy_face, write_toy_pack
@@ -53,7 +54,7 @@ def test_file_and_settings_reach_the_run(
     assert resolved.recipe.schedule.images == 7
     assert resolved.recipe.shift == 2
     assert (given, device) == (out, "cpu")
-    assert capsys.readouterr().out == f"averaged weights in {out / 'written'}\nthe run is in {out}\n"
+    assert capsys.readouterr().out == f"weights in {out / 'written'}\nthe run is in {out}\n"
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,7 @@ def test_an_autoencoder_and_then_a_generator(
     pictures = generator.sample(torch.nn.functional.normalize(torch.randn(2, 512)), torch.randn(2, 4, 16, 16), steps=2)
     assert pictures.shape == (2, 3, 128, 128)
     card = read_card(run / "generator.safetensors")
+    assert card.architecture["unit_embeddings"] is True
     assert "diffusion.target velocity" in card.recipe
     assert read_card(first / "autoencoder.safetensors").sha256 in card.recipe
     assert "Its autoencoder: absolute error" in card.recipe
@@ -169,10 +171,41 @@ def test_a_recogniser_is_an_encoder(tmp_path: Path) -> None:
     assert app.run(["train", "recogniser", str(tmp_path / "r.toml"), "--out", str(run)]) == 0
     encoder = encoders.load(run / "recogniser.safetensors")
     assert np.allclose(np.linalg.norm(encoder.embed(toy_face(0, 0, size=112)[None])), 1, atol=1e-5)
-    recipe = read_card(run / "recogniser.safetensors").recipe
-    assert "data faces" in recipe
-    assert "margin 0.5, scale 64.0" in recipe
-    assert str(tmp_path) not in recipe
+    card = read_card(run / "recogniser.safetensors")
+    assert card.recipe.startswith("arcface from scratch on 16 faces of 4 people; data faces, schedule.images 16")
+    assert str(tmp_path) not in card.recipe
+    assert (card.architecture["network"], card.measured) == ("slimfacenet", {})
+    assert not (run / "recogniser-last.safetensors").exists(), "nobody was held out"
+    kept = json.loads((run / "config.json").read_text())
+    assert (kept["licence"], kept["recipe"]["network"]) == ("Apache-2.0", "slimfacenet")
+
+
+def test_a_recogniser_by_a_recipe_with_people_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for person in range(6):
+        for pose in range(3):
+            file = tmp_path / "faces" / f"{person}" / f"{pose}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(toy_face(person, pose, size=112)).save(file)
+    (tmp_path / "faces" / "5" / "9.jpg").write_bytes(b"no picture")
+    (tmp_path / "r.toml").write_text(
+        f'{CARD}[recipe]\ndata = "faces"\nnetwork = "mobilefacenet"\nheld_out_people = 3\ndamaged = "skip"\n'
+        'people = 6\n[recipe.head]\nname = "cosface"\nmargin_warmup_images = 8\nsample_rate = 0.5\n'
+        f"{SCHEDULE}optimiser = 'sgd'\nlearning_rate = 0.01\nepoch = 8\n"
+    )
+    run = tmp_path / "run"
+    call = ["train", "recogniser", str(tmp_path / "r.toml"), "--out", str(run)]
+    assert app.run(call) == 0
+    best, last = (read_card(run / f"{name}.safetensors") for name in ("recogniser", "recogniser-last"))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    measured = [row["validation_eer"] for row in rows if "validation_eer" in row]
+    assert len(measured) == 2
+    assert best.measured == {"validation_eer": min(measured)}
+    assert "The best of the validation, after " in best.recipe
+    assert last.measured == {}
+    assert encoders.load(run / "recogniser.safetensors").sha256 == best.sha256
+    assert "damaged pictures left out: 1" in capsys.readouterr().err
+    assert app.run([*call, "recipe.people=7"]) == 2
+    assert "is for 7 people, and" in capsys.readouterr().err
 
 
 def test_the_architecture_on_a_card_is_plain_json() -> None:

@@ -30,7 +30,9 @@ def test_every_sampler_gives_the_spread_of_the_data(sampler: str) -> None:
     start, *noise = draws(51)
     made = run_sampler(SamplerConfig(sampler, steps=50), gaussian, start, BETAS, step_noise=noise.__getitem__)
     # Solvers of first order lose some of the spread, ancestral steps of variance beta add some.
-    lost, added = {"ddim": (0.06, 0.0), "eule": (0.07, 0.0), "ddpm": (0.0, 0.06)}.get(sampler[:4], (0.01, 0.01))
+    # lcm takes a mean for the picture again and again, which a distilled denoiser's is.
+    known = {"ddim": (0.06, 0.0), "eule": (0.07, 0.0), "ddpm": (0.0, 0.06), "lcm": (0.15, 0.0)}
+    lost, added = known.get(sampler[:4], (0.01, 0.01))
     lost += 0.03 if "published" in sampler else 0.0
     assert SPREAD - lost - 0.02 < float(made.std() / start.std()) < SPREAD + added + 0.02
     assert abs(float(made.mean())) < 0.03

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.diffusion.tiny import DENOISER, tiny_autoencoder
+from tests.diffusion.tiny import DENOISER, tiny_autoencoder, tiny_cache, tiny_generator
 from tests.training.toys import toy_pack
 
 from facewright.data.images import to_tensor
@@ -16,11 +16,17 @@ from facewright.diffusion import (
     DiffusionConfig,
     GeneratorTraining,
     LatentCache,
+    SampleChecks,
+    SamplerConfig,
     cache_latents,
     decode_and_embed,
+    held_out_pictures,
+    held_out_rows,
+    kept_averages,
+    picture_grid,
     train_generator,
 )
-from facewright.errors import ConfigError
+from facewright.errors import ConfigError, DataError
 from facewright.training.trainer import Schedule
 
 SCHEDULE = Schedule(images=320, batch=16, learning_rate=2e-3, ema_maximum=0.8, log_every=80, save_every=160)
@@ -161,3 +167,104 @@ def test_the_judge_is_differentiable_and_shifts_the_crop_alike_for_one_seed() ->
     first[:, 0].sum().backward()
     assert latents.grad is not None
     assert latents.grad.abs().sum() > 0
+
+
+SHORT = replace(SCHEDULE, images=32, log_every=16, save_every=32)
+
+
+def rows_of(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_average_is_kept_and_measured_and_one_of_them_is_exported(tmp_path: Path) -> None:
+    schedule = replace(SHORT, batch=4, ema_more=(0.2, 0.1))
+    config = GeneratorTraining(schedule, DENOISER, exported=0.2, min_snr=5.0)
+    measured: list[int] = []
+
+    def measure(denoiser: torch.nn.Module, images: int) -> dict[str, float]:
+        measured.append(images)
+        return {"beauty": float(denoiser.state_dict()["final.bias"].sum())}
+
+    network = train_generator(tiny_cache(), config, out=tmp_path, measure=measure)
+    kept = kept_averages(tmp_path, config)
+    assert kept.keys() == {"last", "0.8", "0.2", "0.1"}
+    exported = network.state_dict()
+    same = {
+        name: all(torch.equal(value, exported[key]) for key, value in other.state_dict().items())
+        for name, other in kept.items()
+    }
+    assert same == {"last": False, "0.8": False, "0.2": True, "0.1": False}
+    [row] = [row for row in rows_of(tmp_path) if "held_out" in row]
+    assert {"held_out", "held_out_0.8", "held_out_0.1", "beauty"} <= row.keys()
+    assert measured == [32]
+
+
+def test_a_network_without_context_learns_of_latents_alone(tmp_path: Path) -> None:
+    cache = replace(tiny_cache(), embeddings=np.empty((24, 2, 0), np.float32))
+    schedule = replace(SHORT, images=128, log_every=64, save_every=64)
+    network = train_generator(cache, GeneratorTraining(schedule, replace(DENOISER, context_inputs=None)), out=tmp_path)
+    losses = [row["held_out"] for row in rows_of(tmp_path) if "held_out" in row]
+    assert losses[-1] < losses[0]
+    assert network(torch.zeros(1, 4, 8, 8), torch.tensor([9])).shape == (1, 4, 8, 8)
+
+
+def test_a_recipe_that_an_older_run_did_not_know_all_of_resumes_it(tmp_path: Path) -> None:
+    recipe = {"context_dropout": 0.1, "network": {"width": 32}}
+    settings = {"name": "a", "recipe": {**recipe, "min_snr": None, "exported": None, "checks": None}}
+    config = GeneratorTraining(replace(SHORT, save_every=16), DENOISER)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_generator(tiny_cache(), config, out=tmp_path, progress=stop, settings={"name": "a", "recipe": recipe})
+    train_generator(tiny_cache(), config, out=tmp_path, settings=settings)
+    assert rows_of(tmp_path)[-1]["images"] == 32
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"exported": 0.5}, "exported must be one of the averages"),
+        ({"min_snr": 0.0}, "min_snr must be above 0"),
+        ({"context_dropout": 1.5}, r"context_dropout must be in \[0, 1\]"),
+        ({"network": replace(DENOISER, context_inputs=None), "identity_weight": 1.0}, "has no identity to hold"),
+        ({"identity_share": 0.0}, "identity_share"),
+    ],
+)
+def test_wrong_recipes_are_named(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        replace(CONFIG, **changes)  # type: ignore[arg-type]
+
+
+def test_latents_of_another_size_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="have 4 channels and the embeddings 16 numbers, the network is for 8 and 16"):
+        train_generator(tiny_cache(), GeneratorTraining(SHORT, replace(DENOISER, channels=8)), out=tmp_path)
+    with pytest.raises(DataError, match="need as many masks"):
+        replace(tiny_cache(), masks=np.ones((3, 16, 16), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_checks_ask_for_the_same_held_out_people_by_the_same_noise() -> None:
+    cache, generator = tiny_cache(held_out=3), tiny_generator()
+    checks = SampleChecks(pictures=5, steps=2, shown=2)
+    assert held_out_rows(cache, 5).tolist() == [0, 0, 1, 1, 2]
+    pictures = held_out_pictures(generator, cache, checks, batch=2)
+    assert pictures.shape == (5, 128, 128, 3)
+    assert np.array_equal(pictures, held_out_pictures(generator, cache, checks, batch=2))
+    assert not np.array_equal(pictures[0], pictures[1])
+    generator.sampling = SamplerConfig("lcm", 2)
+    advised = held_out_pictures(generator, cache, replace(checks, sampler=None))
+    assert not np.array_equal(advised, pictures)
+    with pytest.raises(ConfigError, match="checks need 2 faces that are held out, there are 0"):
+        held_out_rows(tiny_cache(held_out=0), 5)
+    with pytest.raises(ConfigError, match="pictures must be at least 2 and shown in"):
+        SampleChecks(pictures=5, shown=6)
+
+
+def test_a_grid_has_white_gaps() -> None:
+    grid = picture_grid(np.zeros((3, 4, 4, 3), np.uint8), columns=2)
+    assert grid.shape == (10, 10, 3)
+    assert not grid[:4, :4].any()
+    assert (grid[4:6] == 255).all()
+    assert (grid[6:, 6:] == 255).all()

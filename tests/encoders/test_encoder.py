@@ -12,6 +12,8 @@ from tests.training.toys import toy_face
 from facewright import encoders
 from facewright.data.images import to_tensor
 from facewright.encoders import Encoder, SlimFaceNet
+from facewright.encoders.encoder import NETWORKS, width_of
+from facewright.encoders.msid import MSID
 from facewright.errors import DataError, InputError
 from facewright.weights import Card, save_weights
 
@@ -39,6 +41,33 @@ def test_a_saved_encoder_embeds_alike(network: SlimFaceNet, crops: np.ndarray, t
     assert not loaded.training
 
 
+def test_what_the_card_says_comes_along(network: SlimFaceNet, tmp_path: Path) -> None:
+    card = save_weights(tmp_path / "e.safetensors", network.state_dict(), CARD)
+    loaded = encoders.load(tmp_path / "e.safetensors")
+    assert loaded.card is not None
+    assert (loaded.card["licence"], loaded.card["sha256"]) == ("Apache-2.0", card.sha256)
+    assert Encoder(network, name="x").card is None
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_width_of_every_network(name: str) -> None:
+    with torch.device("meta"):
+        embedding = NETWORKS[name]().eval()(torch.zeros(1, 3, 112, 112))
+    assert embedding.shape == (1, width_of(name))
+
+
+def test_an_msid_embeds_by_all_four_taps(crops: np.ndarray, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = MSID().eval()
+    card = replace(CARD, architecture={"network": "msid"})
+    save_weights(tmp_path / "m.safetensors", network.state_dict(), card)
+    loaded = encoders.load(tmp_path / "m.safetensors", precision="fp32")
+    with torch.inference_mode():
+        expected = F.normalize(network(to_tensor(crops[:2])))
+    assert loaded.width == 1536
+    assert np.allclose(loaded.embed(crops[:2]), expected.numpy(), atol=1e-5)
+
+
 def test_half_storage_moves_embeddings_little(network: SlimFaceNet, crops: np.ndarray, tmp_path: Path) -> None:
     save_weights(tmp_path / "e.safetensors", network.state_dict(), CARD, half=True)
     cosines = (encoders.load(tmp_path / "e.safetensors").embed(crops) * Encoder(network, name="x").embed(crops)).sum(1)
@@ -63,6 +92,14 @@ def test_rows_are_unit_and_do_not_depend_on_the_batch(network: SlimFaceNet, crop
     with torch.inference_mode():
         assert np.allclose(encoder(to_tensor(crops)).numpy(), one, atol=1e-5)
     assert encoder.embed(crops[:0]).shape == (0, 512)
+
+
+def test_raw_rows_are_what_the_network_gives(network: SlimFaceNet, crops: np.ndarray) -> None:
+    encoder = Encoder(network, name="toy", precision="fp32")
+    with torch.inference_mode():
+        raw = network(to_tensor(crops)).numpy()
+    assert np.allclose(encoder.embed(crops, unit=False), raw, atol=1e-5)
+    assert np.linalg.norm(raw, axis=1).max() < 0.5, "no unit length"
 
 
 def test_the_mirror_is_added_before_normalising(network: SlimFaceNet, crops: np.ndarray) -> None:

@@ -107,3 +107,7 @@ def _closed_pipe() -> int:
     """The reader of stdout went away (`facewright ... | head`): point stdout nowhere, so that exit stays quiet."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
+
+
+if __name__ == "__main__":  # torchrun ... -m facewright.cli.app train ...
+    main()

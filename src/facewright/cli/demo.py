@@ -124,13 +124,14 @@ def draw_people(config: DemoConfig) -> "Embeddings":
 
 def train_recogniser(config: DemoConfig, data: Path, out: Path, progress: Progress, *, device: str) -> "CropEncoder":
     """A small recogniser trained from scratch on the set in `data`, for a short time."""
-    from facewright.recognition import RecognitionConfig, train
+    from facewright.recognition import RecogniserRecipe, light_augmentation, train
     from facewright.training.trainer import Schedule
 
     schedule = Schedule(
         images=config.recogniser_images, batch=64, optimiser="muon", learning_rate=2e-3, seed=config.seed
     )
-    return train(RecognitionConfig(data=data, schedule=schedule), out=out, device=device, progress=progress)
+    recipe = RecogniserRecipe(data, schedule, augmentation=light_augmentation())
+    return train(recipe, out=out, device=device, progress=progress).encoder
 
 
 def run_loop(

@@ -216,16 +216,8 @@ def _read_features(cache: Path, faces: "IjbFaces", network: "Encoder") -> "tuple
 
 def _raw(network: "Encoder", crops: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
     """Features before they are brought to unit length, of crops (n, 112, 112, 3) and of their mirrors."""
-    import torch
-
-    from facewright.data.images import to_tensor
-
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    with torch.inference_mode():
-        pictures = to_tensor(crops).to(device)
-        pictures = (pictures.flip(1) if network.bgr else pictures).contiguous(memory_format=torch.channels_last)
-        views = [network.network(view).float().cpu().numpy() for view in (pictures, pictures.flip(3))]
-    return views[0], views[1]
+    mirrored = crops[:, :, ::-1].copy()
+    return network.embed(crops, unit=False), network.embed(mirrored, unit=False)
 
 
 def _crop(images: Path, faces: "IjbFaces", row: int, *, aligned: bool, refuse: bool) -> "np.ndarray | None":

@@ -11,23 +11,13 @@ from torch import Tensor, nn
 
 from facewright import diffusion
 from facewright.cli.configs import read_config
-from facewright.cli.train_runs import AutoencoderRun, EncoderRun, GeneratorRun, RecogniserRun
+from facewright.cli.train_runs import EncoderRun, RecogniserRun
+from facewright.cli.train_runs_diffusion import AutoencoderRun, GeneratorRun
 from facewright.encoders import SlimFaceNet
 from facewright.errors import ConfigError, InputError
-from facewright.recognition.recipe import RecogniserRecipe
 from facewright.training.cost import Work
 
 LATENT = 16  # side of the bundled autoencoder's latents
-
-
-@dataclass(frozen=True)
-class RecipeRun:
-    """A recogniser by a recipe of recipes/."""
-
-    recipe: RecogniserRecipe
-    name: str = "recogniser"
-    data: str = "not said"
-    licence: str = "not said"
 
 
 @dataclass(frozen=True)
@@ -66,11 +56,9 @@ def read_work(path: Path, settings: Sequence[str] = ()) -> Named:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file ({error}); mend that line") from error
-    recipe = values.get("recipe", {})
-    fitting = [kind for kind in KINDS if _fits(kind, values) and ("network" in recipe or kind is not RecipeRun)]
-    if not fitting:
+    kind = next((kind for kind in KINDS if _fits(kind, values)), None)
+    if kind is None:
         raise ConfigError(f"{path}: this is no config of facewright train; see recipes/ and configs/ for examples")
-    kind = RecipeRun if RecipeRun in fitting else fitting[0]
     return KINDS[kind](read_config(kind, path, settings))
 
 
@@ -85,32 +73,27 @@ def _crops(count: int) -> tuple[Tensor, ...]:
     return (torch.zeros(count, 3, 112, 112),)
 
 
-def _recipe(config: RecipeRun) -> Named:
+def _recogniser(config: RecogniserRun) -> Named:
     recipe, head = config.recipe, config.recipe.head
-    if recipe.people is None:
-        raise ConfigError("the head's size follows from the people in the data; give recipe.people=NUMBER")
-    schedule = recipe.schedule if recipe.faces is None else recipe.schedule.for_samples(recipe.faces)
+    people = (
+        "without its table, whose size the data says: recipe.people=NUMBER counts it"
+        if recipe.people is None
+        else f"over {recipe.people:,} people"
+    )
     return Named(
         kind="recogniser",
         name=config.name,
         network=recipe.network,
-        what=f"{recipe.network} with {head.name} over {recipe.people:,} people",
+        what=f"{recipe.network} with {head.name} {people}",
         work=Work(
             build=recipe.make_network,
             inputs=_crops,
-            schedule=schedule,
+            schedule=recipe.schedule if recipe.faces is None else recipe.schedule.for_samples(recipe.faces),
             images=recipe.faces,
-            classes=recipe.people,
+            classes=recipe.people or 0,
             sample_rate=head.sample_rate,
             sharded=head.sharded,
         ),
-    )
-
-
-def _recogniser(config: RecogniserRun) -> Named:
-    work = Work(build=SlimFaceNet, inputs=_crops, schedule=config.recipe.schedule)
-    return Named(
-        "recogniser", config.name, "slimfacenet", "slimfacenet, without its head, whose size the data says", work
     )
 
 
@@ -147,5 +130,4 @@ KINDS: dict[type, Callable[[Any], Named]] = {
     AutoencoderRun: _autoencoder,
     GeneratorRun: _generator,
     RecogniserRun: _recogniser,
-    RecipeRun: _recipe,
 }

@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facewright.cli.console import Progress, progress_bar, summary, write_json
+from facewright.cli.evaluate_inputs import described, embed_set, read_same_encoder, write_plots
 from facewright.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from facewright.align import Detector
-    from facewright.data.embeddings import Embeddings
     from facewright.data.sets import FaceSet
     from facewright.encoders import Encoder
     from facewright.evaluation import SetMeasures
 
 # The other commands of the group, one a file.
 FURTHER = ("set_filter", "set_resample", "set_oversample", "set_card", "set_export")
-CHUNK = 512  # crops held at once
 
 DEFINITIONS = {
     "scores": "cosines of single images (no mirror): every pair of one identity against pairs of two, all or a sample",
@@ -84,9 +83,8 @@ def check(
     finder = None if detector is None else load_detector(detector)
     network = encoders.load(encoder, device=device)
     context_rows = None if contexts is None else _context_rows(contexts, network, faces, kept)
-    training_rows = None if training is None else _read_same_encoder(training, network).embeddings
-    with progress_bar("embedding") as progress:
-        embeddings = _embed(faces, kept, network, progress)
+    training_rows = None if training is None else read_same_encoder(training, network).embeddings
+    embeddings = embed_set(faces, kept, network)
     measures = measure_set(
         embeddings,
         faces.identities[kept],
@@ -102,14 +100,14 @@ def check(
     figures = {
         "set": str(set_dir),
         "dropped": dropped,
-        "encoder": {"name": network.name, "sha256": network.sha256},
+        "encoder": described(network),
         **measures.figures(),
         "detector": detector,
         "share_with_face": found,
         "definitions": DEFINITIONS,
     }
     if plots is not None:
-        _write_plots(plots, measures)
+        _plot(plots, measures)
     write_json(json_file, figures)
     title = f"{set_dir}: {measures.images:,} images of {measures.identities:,} identities, {dropped:,} dropped"
     lines = [f"{title}, encoder {network.name} {network.sha256[:12]}", *_lines(measures)]
@@ -118,37 +116,9 @@ def check(
     summary(lines)
 
 
-def _embed(faces: "FaceSet", numbers: "np.ndarray", network: "Encoder", progress: Progress) -> "np.ndarray":
-    """Embeddings of the given rows, read and embedded `CHUNK` at a time."""
-    import numpy as np
-
-    parts = []
-    for start in range(0, len(numbers), CHUNK):
-        chunk = numbers[start : start + CHUNK]
-        parts.append(network.embed(faces.crops([int(number) for number in chunk])))
-        progress(start + len(chunk), len(numbers))
-    if not parts:
-        raise DataError(f"{faces.path}: no image of the set is kept; filter less or sample more")
-    return np.concatenate(parts)
-
-
-def _read_same_encoder(path: Path, network: "Encoder") -> "Embeddings":
-    """Embeddings that may be compared with those of `network`; DataError when another encoder made them."""
-    from facewright.data.embeddings import read_embeddings
-
-    read = read_embeddings(path, width=network.width)
-    made_by = read.provenance.get("encoder_sha256")
-    if made_by not in (None, network.sha256):
-        raise DataError(
-            f"{path}: made with encoder {read.provenance.get('encoder')} {str(made_by)[:12]}, not with {network.name}"
-            f" {network.sha256[:12]}; embed its source again with the encoder of this check"
-        )
-    return read
-
-
 def _context_rows(path: Path, network: "Encoder", faces: "FaceSet", numbers: "np.ndarray") -> "np.ndarray":
     """What each image was conditioned on, found by the name of its identity."""
-    read = _read_same_encoder(path, network)
+    read = read_same_encoder(path, network)
     places = {name: place for place, name in enumerate(read.names)}
     wanted = [faces.rows[number].name for number in numbers]
     missing = [name for name in wanted if name not in places]
@@ -170,17 +140,13 @@ def _share_with_face(faces: "FaceSet", numbers: "np.ndarray", finder: "Detector"
     return found / len(numbers)
 
 
-def _write_plots(folder: Path, measures: "SetMeasures") -> None:
+def _plot(folder: Path, measures: "SetMeasures") -> None:
     from facewright.evaluation import error_rates
     from facewright.evaluation.plots import det_plot, roc_plot, score_histograms
-    from facewright.training.atomic import atomic_path
 
     curves = {"set": error_rates(measures.genuine, measures.impostor)}
     histograms = score_histograms(measures.genuine, measures.impostor, threshold=measures.scores.eer_threshold)
-    pictures = {"histograms.svg": histograms, "roc.svg": roc_plot(curves), "det.svg": det_plot(curves)}
-    for name, picture in pictures.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_bytes(picture)
+    write_plots(folder, {"histograms": histograms, "roc": roc_plot(curves), "det": det_plot(curves)})
 
 
 def _lines(measures: "SetMeasures") -> list[str]:

@@ -13,8 +13,14 @@ KINDS = {
     "encoder": "the identity encoder, distilled from a teacher over a pack of aligned faces",
     "autoencoder": "the autoencoder between pictures and the generator's latents, on a pack of aligned faces",
     "generator": "the generator, on the latents and embeddings of a pack of aligned faces",
-    "recogniser": "a face recogniser from scratch, on a labelled set or a pack of aligned faces",
+    "recogniser": "a face recogniser from scratch, on aligned faces of labelled people in any format",
+    "decoder": "a small decoder for a generator, distilled from its own",
+    "control": "a control branch for a generator, which hint pictures then steer",
+    "fewstep": "a generator for a few steps, distilled from one for many",
 }
+
+# What RUN/NAME.safetensors is called where it is not the kind: these write a whole generator.
+WRITTEN = {"decoder": "generator", "control": "generator", "fewstep": "generator"}
 
 
 def register(app: typer.Typer) -> None:
@@ -28,10 +34,12 @@ def register(app: typer.Typer) -> None:
 
 
 def _help(kind: str, what: str) -> str:
+    weights = f"{WRITTEN.get(kind, kind)}.safetensors"
     return (
         f"Train {what}.\n\n"
-        f"RUN holds config.json, metrics.jsonl, last.pt and in the end curves.png and {kind}.safetensors; the same "
-        "command resumes it.\n\n"
+        f"RUN holds config.json, metrics.jsonl, last.pt and in the end curves.png and {weights}; the same "
+        "command resumes it. Several processes: torchrun --nproc-per-node=8 -m facewright.cli.app in the place of "
+        "facewright; their number must divide recipe.schedule.parts.\n\n"
         "Example:\n\n"
         f"    facewright train {kind} configs/{kind}.toml --out runs/{kind}"
     )
@@ -49,10 +57,14 @@ def _command(kind: str) -> Callable[..., None]:
         from facewright.cli.configs import read_config
         from facewright.cli.train_curves import draw_curves
         from facewright.cli.train_runs import RUNS
+        from facewright.training.processes import current, joined
 
         shape, run = RUNS[kind]
-        written = run(read_config(shape, config, settings or ()), out, device)
-        draw_curves(out)
-        summary([f"averaged weights in {written}", f"the run is in {out}"])
+        resolved = read_config(shape, config, settings or ())
+        with joined(device) as own_device:
+            written = run(resolved, out, own_device)
+            if current().first:
+                draw_curves(out)
+                summary([f"weights in {written}", f"the run is in {out}"])
 
     return train

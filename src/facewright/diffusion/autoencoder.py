@@ -38,6 +38,8 @@ class ConvResidual(nn.Module):
 class Autoencoder(nn.Module):
     """Encoder and decoder; `mean` and `std` (per latent channel) make latents unit normal for the diffusion."""
 
+    factor = 8  # pixels to one of the latent
+
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config

@@ -34,6 +34,14 @@ class ControlNet(DescendingPath):
         self.zero_convs = nn.ModuleList(_zero_convolution(width) for width in self.map_widths)
         self.middle_block_out = _zero_convolution(self.map_widths[-1])
 
+    @classmethod
+    def begin(cls, unet: ConditionalUNet) -> "ControlNet":
+        """A new branch with the U-Net's weights, which does not change the U-Net's estimate yet."""
+        control = cls(unet.config)
+        state = control.state_dict()
+        control.load_state_dict({**state, **{key: value for key, value in unet.state_dict().items() if key in state}})
+        return control.to(unet.final.weight)
+
     def forward(
         self,
         x: Tensor,
@@ -67,25 +75,18 @@ class ControlNet(DescendingPath):
 
 
 class ControlledUNet(nn.Module):
-    """A frozen U-Net and the control branch that corrects it; only the branch is trained.
-
-    Both halves see the same dropped contexts and the same mask of partial dropout.
-    """
+    """A frozen U-Net and the control branch that corrects it; only the branch is trained."""
 
     def __init__(self, unet: ConditionalUNet, control: ControlNet) -> None:
         super().__init__()
-        if unet.config.context_width != control.config.context_width:
-            raise ConfigError("U-Net and control branch must have contexts of the same width")
         self.unet = unet.requires_grad_(requires_grad=False)
         self.control = control
+        check_control(unet, control)
 
     @classmethod
     def begin(cls, unet: ConditionalUNet) -> "ControlledUNet":
-        """A new branch with the U-Net's weights, which does not change the U-Net's estimate yet."""
-        control = ControlNet(unet.config)
-        state = control.state_dict()
-        control.load_state_dict({**state, **{key: value for key, value in unet.state_dict().items() if key in state}})
-        return cls(unet, control.to(unet.final.weight))
+        """With a new branch, see `ControlNet.begin`."""
+        return cls(unet, ControlNet.begin(unet))
 
     def forward(
         self,
@@ -98,31 +99,58 @@ class ControlledUNet(nn.Module):
         scales: float | Sequence[float] = 1.0,
         only_middle: bool = False,
     ) -> Tensor:
-        """Noise estimate under the hint, (B, C, H, W).
+        """Noise estimate under the hint, as `controlled`."""
+        return controlled(
+            self.unet, self.control, x, times, context, hint=hint, drop=drop, scales=scales, only_middle=only_middle
+        )
 
-        Args:
-            x: noisy latents, (B, C, H, W).
-            times: integer times, (B,).
-            context: identity embeddings, (B, D), or None for the empty context.
-            hint: pictures, (B, 3, 8 H, 8 W) RGB in [-1, 1].
-            drop: (B,) bool, rows whose whole context is left out.
-            scales: strength of the control, for all corrections or for each.
-            only_middle: leave the maps of the way down as they are.
-        """
-        unet = self.unet
-        keep = unet.partial_dropout(unet.final.weight.new_ones(len(x), unet.config.context_width))
-        corrections = self.control(x, times, context, hint=hint, drop=drop, keep=keep)
-        strengths = [scales] * len(corrections) if isinstance(scales, (int, float)) else list(scales)
-        if len(strengths) != len(corrections):
-            raise ConfigError(f"scales must be one number or {len(corrections)} of them, got {len(strengths)}")
-        *corrections, last = [scale * h for scale, h in zip(strengths, corrections, strict=True)]
 
-        c = unet.project(context, count=len(x), drop=drop, keep=keep)
-        t = unet.time_emb(times)
-        maps, middle = unet.descend(unet.image_proj(x), t, c)
-        if not only_middle:
-            maps = [h + correction for h, correction in zip(maps, corrections, strict=True)]
-        return unet.ascend(middle + last, maps, t, c)
+def check_control(unet: ConditionalUNet, control: ControlNet) -> None:
+    """Refuse a branch whose context is not the U-Net's."""
+    if unet.config.context_width != control.config.context_width:
+        raise ConfigError("U-Net and control branch must have contexts of the same width")
+
+
+def controlled(
+    unet: ConditionalUNet,
+    control: ControlNet,
+    x: Tensor,
+    times: Tensor,
+    context: Tensor | None = None,
+    *,
+    hint: Tensor,
+    drop: Tensor | None = None,
+    scales: float | Sequence[float] = 1.0,
+    only_middle: bool = False,
+) -> Tensor:
+    """A U-Net's estimate under the hint of a control branch, (B, C, H, W).
+
+    Both halves see the same dropped contexts and, while the branch is trained, the same mask of partial dropout.
+
+    Args:
+        unet: gives the estimate.
+        control: corrects its maps.
+        x: noisy latents, (B, C, H, W).
+        times: integer times, (B,).
+        context: identity embeddings, (B, D), or None for the empty context.
+        hint: pictures, (B, 3, 8 H, 8 W) RGB in [-1, 1].
+        drop: (B,) bool, rows whose whole context is left out.
+        scales: strength of the control, for all corrections or for each.
+        only_middle: leave the maps of the way down as they are.
+    """
+    keep = control.partial_dropout(unet.final.weight.new_ones(len(x), unet.config.context_width))
+    corrections = control(x, times, context, hint=hint, drop=drop, keep=keep)
+    strengths = [scales] * len(corrections) if isinstance(scales, (int, float)) else list(scales)
+    if len(strengths) != len(corrections):
+        raise ConfigError(f"scales must be one number or {len(corrections)} of them, got {len(strengths)}")
+    *corrections, last = [scale * h for scale, h in zip(strengths, corrections, strict=True)]
+
+    c = unet.project(context, count=len(x), drop=drop, keep=keep)
+    t = unet.time_emb(times)
+    maps, middle = unet.descend(unet.image_proj(x), t, c)
+    if not only_middle:
+        maps = [h + correction for h, correction in zip(maps, corrections, strict=True)]
+    return unet.ascend(middle + last, maps, t, c)
 
 
 def _zero_convolution(width: int) -> nn.Sequential:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from facewright.diffusion.consistency import consistency_steps
 from facewright.diffusion.guidance import check_guidance
 from facewright.diffusion.samplers import Predict, ancestral, ddim, ddim_plan_through
 from facewright.diffusion.samplers_dpm import dpm_solver, dpm_solver_single
@@ -24,12 +25,13 @@ _SPACING = {
     "dpmpp-3m": "log-snr",
     "dpmpp-2s": "trailing",
     "unipc": "log-snr",
+    "lcm": "trailing",
 }
 
 SAMPLERS = tuple(_SPACING)
 """ddim; euler, the same on its own spacing; dpmpp-2m, dpmpp-3m and dpmpp-2s, DPM-Solver++; unipc; ddpm and
-euler-ancestral, which add noise at every step, of variance beta and of the posterior's; and, as the public IDiff-Face
-code has them, ddim-published and ddpm-published."""
+euler-ancestral, which add noise at every step, of variance beta and of the posterior's; as the public IDiff-Face code
+has them, ddim-published and ddpm-published; and lcm, for denoisers that were distilled to a few steps."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class SamplerConfig:
     @property
     def adds_noise(self) -> bool:
         """Whether the run draws noise on its way."""
+        if self.sampler == "lcm":
+            return self.steps > 1
         return self.eta > 0 or self.sampler in ("ddpm", "ddpm-published", "euler-ancestral")
 
     def record(self) -> dict[str, Any]:
@@ -121,6 +125,8 @@ def run_sampler(
         )
     if name == "dpmpp-2s":
         return dpm_solver_single(predict, x, bars, times)
+    if name == "lcm":
+        return consistency_steps(predict, x, bars, times, noise=step_noise)
     if name == "unipc":
         return unipc(predict, x, bars, times)
     if name.startswith("dpmpp"):

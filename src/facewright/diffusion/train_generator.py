@@ -6,38 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from facewright.data.images import to_tensor
-from facewright.data.packs import FacePack
 from facewright.diffusion.autoencoder import Autoencoder
+from facewright.diffusion.checks import SampleChecks
+from facewright.diffusion.denoising import clean_of, masked_mean, min_snr_weights, noised, target_of, time_bars
 from facewright.diffusion.generator import DiffusionConfig
+from facewright.diffusion.latents import LatentBatches, LatentCache
 from facewright.diffusion.schedules import alpha_bars, linear_betas
-from facewright.diffusion.unet import ConditionalUNet, UNetConfig
+from facewright.diffusion.unet import ConditionalUNet, UNetConfig, unet_with
+from facewright.diffusion.vq_autoencoder import VQAutoencoder
 from facewright.errors import ConfigError
 from facewright.training.precision import arithmetic
+from facewright.training.run_folder import LAST, RunFolder
 from facewright.training.trainer import Losses, Schedule, Trainer
 
 VALIDATION_TIMES = 8  # noise levels at which the held-out loss is measured
-
-
-@dataclass(frozen=True)
-class LatentCache:
-    """Every face encoded once.
-
-    latents: float16 (N, 2, C, 16, 16), the picture and its mirror, about unit normal.
-    embeddings: float32 (N, 2, D), unit length, of the picture and of its mirror.
-    masks: uint8 (N, 16, 16), 1 where the picture is real.
-    held_out: (N,) bool, faces that training does not see.
-    """
-
-    latents: np.ndarray
-    embeddings: np.ndarray
-    masks: np.ndarray
-    held_out: np.ndarray
+VALIDATION_FACES = 256
 
 
 @dataclass(frozen=True)
@@ -45,12 +31,16 @@ class GeneratorTraining:
     """How the denoiser is trained."""
 
     schedule: Schedule
-    network: UNetConfig = field(default_factory=UNetConfig)
+    network: UNetConfig = field(default_factory=UNetConfig)  # context_inputs None: unconditional
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     context_dropout: float = 0.1  # share of the samples whose whole context is left out, for guidance
     identity_weight: float = 0.0  # of the identity term; 0: none
     identity_share: float = 0.25  # share of the samples that have it
     compile: bool = False  # torch.compile the denoiser; pays after some minutes
+    min_snr: float | None = None  # gamma of min-SNR weighting, the paper's is 5; None: every time counts alike
+    exported: float | None = None  # which average is written, by its cap; None: schedule.ema_maximum's
+    export_all: bool = False  # write the last weights and every other average too, beside the exported one
+    checks: SampleChecks | None = None  # pictures made and judged at every save
 
     def __post_init__(self) -> None:
         if self.identity_weight < 0 or not 0 < self.identity_share <= 1:
@@ -58,36 +48,15 @@ class GeneratorTraining:
                 f"identity_weight must be at least 0 and identity_share in (0, 1], got {self.identity_weight} and "
                 f"{self.identity_share}"
             )
-
-
-def cache_latents(
-    pack: FacePack,
-    autoencoder: Autoencoder,
-    embed: Callable[[np.ndarray], np.ndarray],
-    *,
-    batch: int = 64,
-    progress: Callable[[int, int], None] | None = None,
-) -> LatentCache:
-    """Encode the faces of a pack and their mirrors.
-
-    Args:
-        pack: 128-px faces.
-        autoencoder: in eval mode.
-        embed: uint8 (N, 128, 128, 3) to unit (N, D).
-        progress: called with (faces done, faces in all).
-    """
-    rows = np.flatnonzero(pack.sources >= 0)
-    latents, embeddings = [], []
-    for start in range(0, len(rows), batch):
-        images = pack.images[rows[start : start + batch]]
-        views = np.stack([images, images[:, :, ::-1]], 1).reshape(-1, *images.shape[1:])
-        with torch.inference_mode(), arithmetic("auto", "cpu"):
-            encoded = autoencoder.encode(to_tensor(views).contiguous(memory_format=torch.channels_last))
-        latents.append(encoded.half().numpy().reshape(len(images), 2, *encoded.shape[1:]))
-        embeddings.append(embed(views).reshape(len(images), 2, -1))
-        if progress is not None:
-            progress(min(start + batch, len(rows)), len(rows))
-    return LatentCache(np.concatenate(latents), np.concatenate(embeddings), pack.masks[rows], pack.held_out[rows])
+        if not 0 <= self.context_dropout <= 1:
+            raise ConfigError(f"context_dropout must be in [0, 1], got {self.context_dropout}")
+        if self.min_snr is not None and self.min_snr <= 0:
+            raise ConfigError(f"min_snr must be above 0, or none, got {self.min_snr}")
+        if self.network.context_inputs is None and self.identity_weight > 0:
+            raise ConfigError("an unconditional network has no identity to hold; set identity_weight to 0")
+        kept = (None, self.schedule.ema_maximum, *self.schedule.ema_more)
+        if self.exported not in kept:
+            raise ConfigError(f"exported must be one of the averages {kept[1:]} of the schedule, got {self.exported}")
 
 
 def train_generator(
@@ -100,15 +69,16 @@ def train_generator(
     settings: Mapping[str, Any] | None = None,
     on_save: Callable[[ConditionalUNet], None] | None = None,
     identify: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    measure: Callable[[ConditionalUNet, int], Mapping[str, float]] | None = None,
 ) -> ConditionalUNet:
     """Train the denoiser; the same call again resumes.
 
-    The loss is the mean squared error of the target (noise, or velocity) at a uniformly drawn time, counted where the
-    picture is real. Where `config.identity_weight` is above 0, the clean latents that the denoiser's output stands for
-    are also decoded and embedded, and the loss gains weight * sqrt(alpha_bar) * (1 - cosine to the context) for a share
-    of the samples: the noisier the input, the less its guess of a face counts. `metrics.jsonl` also gets the loss on
-    held-out people at fixed times and noise. `settings` are kept in RUN/config.json too, and a resumed run must share
-    them.
+    The loss is the mean squared error of the target (noise, or velocity) at a uniformly drawn time, weighted by
+    min-SNR if `config.min_snr` says so, and counted where the picture is real. Where `config.identity_weight` is above
+    0, the clean latents that the denoiser's output stands for are also decoded and embedded, and the loss gains
+    weight * sqrt(alpha_bar) * (1 - cosine to the context) for a share of the samples: the noisier the input, the less
+    its guess of a face counts. `metrics.jsonl` also gets the unweighted loss on held-out people at fixed times and
+    noise, of every average that is kept. `settings` are kept in RUN/config.json too, and a resumed run must share them.
 
     Args:
         cache: latents and embeddings of every face.
@@ -117,15 +87,17 @@ def train_generator(
         device: such as "cpu" or "cuda".
         progress: called with (images seen, images in all).
         settings: kept in RUN/config.json.
-        on_save: called with the averaged denoiser at every save.
-        identify: clean latents (B, C, 16, 16) to unit embeddings (B, D), differentiable, drawing its augmentation from
+        on_save: called with the exported average of the denoiser at every save.
+        identify: clean latents (B, C, h, w) to unit embeddings (B, D), differentiable, drawing its augmentation from
             the generator; `decode_and_embed` makes one.
+        measure: figures of the exported average, which it gets with the images seen, for `metrics.jsonl` at every save.
 
     Returns:
-        The denoiser with its averaged weights, in eval mode.
+        The denoiser with its exported average, in eval mode.
     """
     if config.identity_weight > 0 and identify is None:
         raise ConfigError("identity_weight is above 0, and there is no encoder to judge identities by")
+    cache.check_fits(channels=config.network.channels, context_inputs=config.network.context_inputs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.schedule.seed)
         network = ConditionalUNet(config.network)
@@ -135,71 +107,99 @@ def train_generator(
     )
     estimate = torch.compile(network) if config.compile else network
     bars = alpha_bars(linear_betas(config.diffusion.timesteps)).float()
-    trained, held_out = np.flatnonzero(~cache.held_out), np.flatnonzero(cache.held_out)
-    latents, embeddings = torch.from_numpy(cache.latents), torch.from_numpy(cache.embeddings)
-    masks = torch.from_numpy(cache.masks)
+    faces, target = LatentBatches(cache, device), config.diffusion.target
+    exported = None if config.exported == config.schedule.ema_maximum else config.exported
 
     def error(
-        network: Callable[..., Tensor], rows: Tensor, view: Tensor, times: Tensor, noise: Tensor, drop: Tensor | None
+        network: Callable[..., Tensor],
+        rows: Tensor,
+        view: Tensor,
+        times: Tensor,
+        noise: Tensor,
+        drop: Tensor | None,
+        gamma: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The loss, and the clean latents that the denoiser's output stands for."""
-        clean = latents[rows, view].float()
-        context = embeddings[rows, view]
-        mask = masks[rows].float()
-        mask = torch.where(view[:, None, None] == 1, mask.flip(2), mask)[:, None].to(device)
-        bar = bars[times].view(-1, 1, 1, 1)
-        noisy = bar.sqrt() * clean + (1 - bar).sqrt() * noise
-        target = noise if config.diffusion.target == "noise" else bar.sqrt() * noise - (1 - bar).sqrt() * clean
-        noisy = noisy.to(device).contiguous(memory_format=torch.channels_last)
+        clean, bar = faces.clean(rows, view), time_bars(bars, times)
+        noisy = faces.to_device(noised(clean, noise, bar))
         drop = None if drop is None else drop.to(device)
-        out = network(noisy, times.to(device), context.to(device), drop=drop).float()
-        squared = F.mse_loss(out, target.to(device), reduction="none")
-        bar = bar.to(device)
-        if config.diffusion.target == "noise":
-            guess = (noisy - (1 - bar).sqrt() * out) / bar.sqrt()
-        else:
-            guess = bar.sqrt() * noisy - (1 - bar).sqrt() * out
-        return (squared * mask).sum() / (mask.sum() * squared.shape[1]).clamp_min(1), guess
+        out = network(noisy, times.to(device), faces.contexts(rows, view), drop=drop).float()
+        squared = (out - target_of(target, clean, noise, bar).to(device)).square()
+        if gamma is not None:
+            squared = squared * min_snr_weights(bar, target=target, gamma=gamma).to(device)
+        return masked_mean(squared, faces.mask(rows, view)), clean_of(target, out, noisy, bar.to(device))
 
     def losses(indices: Tensor, generator: torch.Generator) -> Losses:
-        rows, count = torch.from_numpy(trained)[indices], len(indices)
+        rows, count = faces.trained[indices], len(indices)
         view = torch.randint(2, (count,), generator=generator)
         times = torch.randint(len(bars), (count,), generator=generator)
-        noise = torch.randn(count, *latents.shape[2:], generator=generator)
+        noise = torch.randn(count, *faces.shape, generator=generator)
         drop = torch.rand(count, generator=generator) < config.context_dropout
-        denoising, guess = error(estimate, rows, view, times, noise, drop)
+        denoising, guess = error(estimate, rows, view, times, noise, drop, config.min_snr)
         if identify is None or config.identity_weight == 0:
             return {"denoising": denoising}
         judged = math.ceil(config.identity_share * count)
-        cosine = (identify(guess[:judged], generator) * embeddings[rows, view][:judged].to(device)).sum(1)
+        cosine = (identify(guess[:judged], generator) * faces.contexts(rows[:judged], view[:judged])).sum(1)
         weight = bars[times[:judged]].sqrt() * ~drop[:judged]
         identity = config.identity_weight * (weight.to(device) * (1 - cosine)).mean()
         return {"denoising": denoising, "identity": identity}
 
-    def validate() -> Mapping[str, float]:
-        averaged = _with(config.network, trainer.averaged()).to(device)
-        chosen = torch.from_numpy(held_out[:256])
+    def held_out_loss(denoiser: ConditionalUNet) -> float:
+        chosen = faces.held_out[:VALIDATION_FACES]
         generator = torch.Generator().manual_seed(0)
         values = []
         with torch.inference_mode(), arithmetic(config.schedule.precision, trainer.device):
             for k in range(VALIDATION_TIMES):
                 times = torch.full((len(chosen),), (2 * k + 1) * len(bars) // (2 * VALIDATION_TIMES))
-                noise = torch.randn(len(chosen), *latents.shape[2:], generator=generator)
-                values.append(float(error(averaged, chosen, torch.zeros_like(chosen), times, noise, None)[0]))
-        return {"held_out": sum(values) / len(values)}
+                noise = torch.randn(len(chosen), *faces.shape, generator=generator)
+                values.append(float(error(denoiser, chosen, torch.zeros_like(chosen), times, noise, None)[0]))
+        return sum(values) / len(values)
+
+    def average(maximum: float | None) -> ConditionalUNet:
+        return unet_with(config.network, trainer.averaged(maximum)).to(device)
+
+    def validate() -> Mapping[str, float]:
+        denoiser = average(exported)
+        figures = {} if measure is None else dict(measure(denoiser, trainer.images))
+        if len(faces.held_out):
+            figures["held_out"] = held_out_loss(denoiser)
+            for maximum in (None, *config.schedule.ema_more):
+                if maximum != exported:
+                    named = config.schedule.ema_maximum if maximum is None else maximum
+                    figures[f"held_out_{named:g}"] = held_out_loss(average(maximum))
+        return figures
 
     trainer.fit(
         losses,
-        samples=len(trained),
+        samples=len(faces.trained),
         progress=progress,
-        validate=validate if len(held_out) else None,
-        on_save=None if on_save is None else lambda: on_save(_with(config.network, trainer.averaged())),
+        validate=validate if len(faces.held_out) or measure else None,
+        on_save=None if on_save is None else lambda: on_save(average(exported).cpu()),
     )
-    return _with(config.network, trainer.averaged())
+    return average(exported).cpu()
+
+
+def kept_averages(run: Path, config: GeneratorTraining) -> dict[str, ConditionalUNet]:
+    """Every state of the denoiser that a run folder holds, on the CPU and in eval mode.
+
+    Args:
+        run: folder of `train_generator`.
+        config: its recipe.
+
+    Returns:
+        "last", the weights after the last step; and the averages by the caps of their decays, such as "0.9995".
+    """
+    state = RunFolder(run).load(LAST, torch.device("cpu"))
+    kept = {"last": state["module"]}
+    averages = {} if state["ema"] is None else {config.schedule.ema_maximum: state["ema"]}
+    for maximum, average in {**averages, **state.get("ema_more", {})}.items():
+        weights = {name.removeprefix("averaged."): value for name, value in average.items() if name != "updates"}
+        kept[f"{maximum:g}"] = weights
+    return {name: unet_with(config.network, weights) for name, weights in kept.items()}
 
 
 def decode_and_embed(
-    autoencoder: Autoencoder, embed: Callable[[Tensor], Tensor], *, shift: int = 4
+    autoencoder: Autoencoder | VQAutoencoder, embed: Callable[[Tensor], Tensor], *, shift: int = 4
 ) -> Callable[[Tensor, torch.Generator], Tensor]:
     """A differentiable judge of identity for `train_generator`.
 
@@ -217,9 +217,3 @@ def decode_and_embed(
         return embed(pictures[:, :, top : top + 112, left : left + 112])
 
     return identify
-
-
-def _with(config: UNetConfig, state: Mapping[str, Tensor]) -> ConditionalUNet:
-    network = ConditionalUNet(config)
-    network.load_state_dict(dict(state))
-    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -5,6 +5,7 @@ follow the public checkpoints. Level widths are cumulative: each multiplier mult
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -289,3 +290,10 @@ class ConditionalUNet(DescendingPath):
         t = self.time_emb(times)
         maps, middle = self.descend(self.image_proj(x), t, c)
         return self.ascend(middle, maps, t, c)
+
+
+def unet_with(config: UNetConfig, state: Mapping[str, Tensor]) -> ConditionalUNet:
+    """The network with these weights, copied, in eval mode and the layout that convolutions like."""
+    network = ConditionalUNet(config)
+    network.load_state_dict(dict(state))
+    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -1,8 +1,10 @@
 """A trained face encoder: aligned crops in, unit embeddings out."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from facewright.data.images import to_tensor
 from facewright.encoders import ir, iresnet, mobilefacenet_arcface, vit
 from facewright.encoders.dlib_network import DlibNetwork
 from facewright.encoders.mobilefacenet import MobileFaceNet
+from facewright.encoders.msid import MSID
 from facewright.encoders.slimfacenet import SlimFaceNet
 from facewright.encoders.teacher import OnnxTeacher
 from facewright.errors import DataError, InputError
@@ -26,12 +29,21 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **ir.NETWORKS,
     **mobilefacenet_arcface.NETWORKS,
     **vit.NETWORKS,
+    "msid": MSID,
 }
+"""Every network by name; each takes (B, 3, 112, 112) and gives (B, `width_of` it), not normalised."""
 CROP_SIZE = 112
+
+
+def width_of(network: str) -> int:
+    """The width of the embeddings of a network of `NETWORKS`."""
+    return 1536 if network == "msid" else 512  # MSID: the class token after four blocks, side by side
 
 
 class Encoder(nn.Module):
     """A network in eval mode with its name and the hash of its weights.
+
+    `card` is what the card of its file says, as a mapping; None where it came without one.
 
     Pictures are given as RGB whatever the network takes: `bgr` turns the colours round before it. `precision` is that
     of `embed`: fp32, bf16, or auto, which is bf16 where the device is fast at it (`training.precision`). On a CPU with
@@ -48,6 +60,7 @@ class Encoder(nn.Module):
         width: int = 512,
         bgr: bool = False,
         precision: str = "auto",
+        card: Card | None = None,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -58,6 +71,7 @@ class Encoder(nn.Module):
         self.bgr = bgr
         chosen_precision(precision, "cpu")  # refuses an unknown one
         self.precision = precision
+        self.card: Mapping[str, Any] | None = None if card is None else asdict(card)
 
     def forward(self, images: Tensor) -> Tensor:
         """Unit embeddings (B, width) of crops (B, 3, 112, 112) RGB in [-1, 1]."""
@@ -72,6 +86,7 @@ class Encoder(nn.Module):
         *,
         batch: int = 64,
         mirror: bool = False,
+        unit: bool = True,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Embed many crops.
@@ -80,10 +95,11 @@ class Encoder(nn.Module):
             crops: uint8 (N, 112, 112, 3) RGB.
             batch: crops at a time.
             mirror: add the raw embedding of the mirrored crop before normalising, as the verification protocol does.
+            unit: bring each row to unit length; False gives what the network gave.
             progress: called with (crops done, crops in all).
 
         Returns:
-            float32 (N, width), unit rows.
+            float32 (N, width).
         """
         if crops.ndim != 4 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE, 3) or crops.dtype != np.uint8:
             raise InputError(
@@ -99,7 +115,7 @@ class Encoder(nn.Module):
                 raw = self._raw(images)
                 if mirror:
                     raw = raw + self._raw(images.flip(3))
-                rows.append(F.normalize(raw).cpu().numpy())
+                rows.append((F.normalize(raw) if unit else raw).cpu().numpy())
                 if progress is not None:
                     progress(min(start + batch, len(crops)), len(crops))
         return np.concatenate(rows)
@@ -142,4 +158,6 @@ def from_state(state: dict[str, Tensor], card: Card, *, precision: str = "auto")
     except RuntimeError as error:
         raise DataError(f"encoder {card.name}: its tensors do not fit a {known} ({error})") from error
     bgr = card.input is not None and card.input.colour == "BGR"
-    return Encoder(network, name=card.name, sha256=card.sha256, bgr=bgr, precision=precision)
+    return Encoder(
+        network, name=card.name, sha256=card.sha256, width=width_of(known), bgr=bgr, precision=precision, card=card
+    )

@@ -28,6 +28,9 @@ from facewright.evaluation.folds import (
     fold_numbers,
     people_in_several_folds,
 )
+from facewright.evaluation.frechet import (
+    frechet_distance,
+)
 from facewright.evaluation.groups import (
     GroupRates,
     GroupReport,
@@ -151,6 +154,7 @@ __all__ = [
     "find_benchmark",
     "fisher_ratio",
     "fold_numbers",
+    "frechet_distance",
     "genuine_similarities",
     "group_rates",
     "identify",

@@ -1,135 +1,225 @@
-"""Train a recogniser from scratch on labelled faces, real or generated, with the ArcFace loss."""
+"""Train a recogniser from scratch on labelled faces, real or generated, by a recipe."""
 
+import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facewright.data.augment import grey, jitter_crop, low_resolution, photometric
-from facewright.data.images import to_tensor
-from facewright.data.packs import read_pack
-from facewright.data.sets import read_set
-from facewright.encoders import Encoder, SlimFaceNet
-from facewright.errors import ConfigError, DataError
-from facewright.recognition.arcface import ArcFaceHead
+from facewright.data.augment_recipe import augment
+from facewright.encoders.encoder import Encoder, width_of
+from facewright.errors import DataError
+from facewright.recognition.faces import FEWEST, Faces, TrainingFaces, describe, open_faces
+from facewright.recognition.heads import MarginHead, PartialFC, RowOptimiser, ShardedHead
+from facewright.recognition.margins.ramped import RampedMargin
+from facewright.recognition.recipe import RecogniserRecipe
 from facewright.training.norms import remeasure_batch_norms
-from facewright.training.trainer import Losses, Schedule, Trainer
+from facewright.training.precision import arithmetic
+from facewright.training.schedule import Schedule
+from facewright.training.seeds import seed_of
+from facewright.training.trainer import Losses, Trainer
 from facewright.weights import tensors_sha256
 
-PADDED = 120  # pixels; crops are padded to it by repeating their border so that they can be shifted
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class RecognitionConfig:
-    """What to train on and how."""
-
-    data: Path  # a labelled set, or a face pack (its held-out people and unlabelled faces are left out)
-    schedule: Schedule
-    margin: float = 0.5  # radians
-    scale: float = 64.0
-    shift: int = 4  # pixels by which a crop is off its place
-    photometric: float = 0.3  # brightness, contrast, saturation
-    grey_share: float = 0.05
-    low_resolution_share: float = 0.2
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.margin < np.pi / 2:
-            raise ConfigError(f"margin must be in [0, pi / 2) radians, got {self.margin}")
-        if not 0 <= self.shift <= (PADDED - 112) // 2:
-            raise ConfigError(f"shift must be in 0 ... {(PADDED - 112) // 2} pixels, got {self.shift}")
+CALIBRATION = 1024  # faces that the batch norms of averaged weights are measured on
+CALIBRATION_BATCH = 128
 
 
 class Recogniser(nn.Module):
     """The network and the class centres."""
 
-    def __init__(self, network: SlimFaceNet, classes: int, config: RecognitionConfig) -> None:
+    def __init__(self, recipe: RecogniserRecipe, people: int) -> None:
         super().__init__()
-        self.network = network
-        self.head = ArcFaceHead(classes, margin=config.margin, scale=config.scale)
+        self.network = recipe.make_network()
+        self.head = make_head(recipe, people)
 
 
-def labelled_crops(data: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Crops uint8 (N, 112, 112, 3) and labels (N,), contiguous from 0, of a set or a pack.
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a training gave."""
 
-    Raises:
-        DataError: `data` is neither, or holds fewer than two people.
+    encoder: Encoder  # of the best validation, or of the end where there was none
+    last: Encoder  # of the end
+    best: Mapping[str, float] | None  # images seen and value of the best validation
+    people: int  # trained on
+    faces: int
+    skipped: int  # damaged pictures that this call met and left out
+
+
+def make_head(recipe: RecogniserRecipe, people: int) -> MarginHead | ShardedHead | PartialFC:
+    """The head that a recipe names, over so many people, with first centres.
+
+    A sample of the classes makes it a `PartialFC`, whose rows are updated by the schedule's own kind of optimiser
+    (AdamW under Muon, which is for matrices); a share a process a `ShardedHead`; else all centres are one table.
     """
-    if (data / "index.npz").exists():
-        pack = read_pack(data)
-        rows = pack.where(held_out=False)
-        rows = rows[pack.labels[rows] >= 0]
-        side = (pack.images.shape[1] - 112) // 2
-        crops, labels = pack.images[rows, side : side + 112, side : side + 112], pack.labels[rows]
-    else:
-        faces = read_set(data)
-        kept = np.flatnonzero([row.kept for row in faces.rows])
-        crops, labels = faces.crops(kept.tolist()), faces.identities[kept]
-    people, labels = np.unique(labels, return_inverse=True)
-    if len(people) < 2:
-        raise DataError(f"{data} holds {len(people)} people; a recogniser needs at least 2 to tell apart")
-    return crops, labels
+    width, schedule, margin = width_of(recipe.network), recipe.schedule, recipe.head.make_margin()
+    if recipe.head.sample_rate < 1:
+        rows = _row_optimiser(schedule)
+        rate = recipe.head.sample_rate
+        return PartialFC(people, width, margin=margin, optimiser=rows, rate=rate, seed=schedule.seed)
+    if recipe.head.sharded:
+        return ShardedHead(people, width, margin=margin, seed=schedule.seed)
+    return MarginHead(people, width, margin=margin)
 
 
 def train(
-    config: RecognitionConfig,
+    recipe: RecogniserRecipe,
     *,
     out: Path,
     device: str = "cpu",
+    faces: TrainingFaces | None = None,
     progress: Callable[[int, int], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
     validate: Callable[[Encoder], Mapping[str, float]] | None = None,
-) -> Encoder:
-    """Train a SlimFaceNet; the same call again resumes.
+    best_by: str | None = None,
+    best_is_lowest: bool = False,
+    loaders: int = 4,
+) -> Trained:
+    """Train a recogniser; the same call again resumes.
+
+    Pictures are read and decoded ahead of their step, augmented on the device, and embedded in the schedule's
+    precision. The margin loss sees the embeddings as the network gives them, in float32.
 
     Args:
-        config: data and recipe.
+        recipe: data, network, head, augmentation, schedule; where the schedule says what size its lengths were written
+            for, they follow the data.
         out: run folder.
         device: such as "cpu" or "cuda".
+        faces: what `open_faces(recipe)` gave, where that was called already.
         progress: called with (images seen, images in all).
-        validate: measures an encoder on people that are neither trained on nor reported.
+        settings: kept in RUN/config.json too; a resumed run must share them.
+        validate: measures an encoder on people that are neither trained on nor reported, `faces.held_out` say.
+        best_by: name of a measure of `validate`; what was best by it is kept in RUN/best.pt and returned.
+        best_is_lowest: whether lower is better.
+        loaders: threads that read and decode.
 
-    Returns:
-        The network with its averaged weights.
+    Raises:
+        InputError, ConfigError, DataError: as `open_faces`; or the run folder holds another run.
+        WorkError: the loss or a gradient is not finite.
     """
-    crops, labels = labelled_crops(config.data)
+    faces = faces or open_faces(recipe)
+    training = faces.training
+    recipe = recipe.for_samples(len(training))
+    log.info("%s", describe(recipe.data, faces))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.schedule.seed)
-        module = Recogniser(SlimFaceNet(), int(labels.max()) + 1, config)
+        torch.manual_seed(recipe.schedule.seed)
+        module = Recogniser(recipe, training.people)
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    settings = {key: value for key, value in asdict(config).items() if key != "schedule"}
-    settings = {"kind": "recogniser", **settings, "data": str(config.data), "faces": len(labels)}
-    trainer = Trainer(module, config.schedule, out=out, device=device, config=settings)
-    targets = torch.from_numpy(labels)
+    config = {
+        "kind": "recogniser",
+        "recipe": _settings(recipe),
+        "people": training.people,
+        "faces": len(training),
+        **(settings or {}),
+    }
+    trainer = Trainer(module, recipe.schedule, out=out, device=device, config=config)
+    calibration = cache(lambda: _spread(training, CALIBRATION))
 
-    def losses(indices: Tensor, generator: torch.Generator) -> Losses:
-        x = _views(to_tensor(crops[indices.numpy()]), config, generator).to(device)
-        embedding = module.network(x.contiguous(memory_format=torch.channels_last))
-        return {"arcface": module.head(embedding.float(), targets[indices].to(device))}
-
-    def averaged() -> Encoder:
-        prefix = "network."
-        state = {name[len(prefix) :]: v for name, v in trainer.averaged().items() if name.startswith(prefix)}
-        network = SlimFaceNet()
-        network.load_state_dict(state)
-        remeasure_batch_norms(network, to_tensor(crops[:: max(1, len(crops) // 1024)]).split(128))
-        state = network.state_dict()
-        return Encoder(network.to(device), name=f"recogniser in {out.name}", sha256=tensors_sha256(state))
+    def encoder_of(weights: Mapping[str, Tensor], name: str) -> Encoder:
+        batches = None if trainer.ema is None else calibration()
+        return _encoder(recipe, weights, name=name, device=trainer.device, calibration=batches)
 
     trainer.fit(
-        losses,
-        samples=len(labels),
+        _loss_of(module, trainer, recipe),
+        samples=len(training),
+        load=lambda rows: _loaded(training, rows.numpy()),
+        loaders=loaders,
         progress=progress,
-        validate=None if validate is None else lambda: validate(averaged()),
+        validate=None if validate is None else lambda: validate(encoder_of(trainer.averaged(), out.name)),
+        best_by=best_by,
+        best_is_lowest=best_is_lowest,
     )
-    return averaged()
+    last = encoder_of(trainer.averaged(), f"recogniser in {out.name}")
+    best = last if trainer.best is None else encoder_of(trainer.best_averaged(), f"best recogniser in {out.name}")
+    return Trained(
+        encoder=best,
+        last=last,
+        best=trainer.best,
+        people=training.people,
+        faces=len(training),
+        skipped=len(faces.skipped),
+    )
 
 
-def _views(images: Tensor, config: RecognitionConfig, generator: torch.Generator) -> Tensor:
-    edge = (PADDED - images.shape[-1]) // 2
-    x = nn.functional.pad(images, (edge, edge, edge, edge), mode="replicate")
-    x = jitter_crop(x, 112, shift=config.shift, generator=generator)
-    x = photometric(x, strength=config.photometric, generator=generator)
-    x = grey(x, share=config.grey_share, generator=generator)
-    return low_resolution(x, share=config.low_resolution_share, smallest=0.3, generator=generator)
+def _loss_of(
+    module: Recogniser, trainer: Trainer, recipe: RecogniserRecipe
+) -> Callable[[tuple[np.ndarray, np.ndarray], torch.Generator], Losses]:
+    """The margin loss of decoded crops and their labels."""
+    kind, margin = trainer.device.type, module.head.margin
+
+    def losses(batch: tuple[np.ndarray, np.ndarray], generator: torch.Generator) -> Losses:
+        crops, labels = batch
+        if isinstance(margin, RampedMargin):
+            margin.share = recipe.head.margin_share_at(trainer.images)
+        with torch.autocast(kind, enabled=False):
+            x = _pixels(crops, trainer.device)
+            x = augment(x, recipe.augmentation, images_seen=trainer.images, generator=generator)
+        embeddings = module.network(x.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(kind, enabled=False):  # bfloat16 has too few digits for cosines times 64
+            loss = module.head(embeddings.float(), torch.from_numpy(labels).to(trainer.device))
+        return {recipe.head.name: loss}
+
+    return losses
+
+
+def _loaded(faces: Faces, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    crops, labels = faces.read(rows)
+    if len(crops) < min(FEWEST, len(rows)):
+        raise DataError(f"of {len(rows)} pictures of a step {len(crops)} can be read; replace the damaged ones")
+    return crops, labels
+
+
+def _pixels(crops: np.ndarray, device: torch.device) -> Tensor:
+    """Crops uint8 (B, 112, 112, 3) as the network takes them; four times as many bytes, so only on the device."""
+    return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+
+def _spread(faces: Faces, count: int) -> list[np.ndarray]:
+    """Batches of about so many crops from all over the set."""
+    rows = np.arange(0, len(faces), max(1, len(faces) // count))[:count]
+    parts = np.array_split(rows, max(1, len(rows) // CALIBRATION_BATCH))
+    return [faces.read(part)[0] for part in parts]
+
+
+def _encoder(
+    recipe: RecogniserRecipe,
+    weights: Mapping[str, Tensor],
+    *,
+    name: str,
+    device: torch.device,
+    calibration: list[np.ndarray] | None,
+) -> Encoder:
+    """The network of a recogniser's weights; its batch norms are measured again where a calibration is given."""
+    prefix = "network."
+    state = {key.removeprefix(prefix): value.clone() for key, value in weights.items() if key.startswith(prefix)}
+    with torch.device("meta"):
+        network = recipe.make_network()
+    network.load_state_dict(state, assign=True)
+    if calibration is not None:
+        generators = [device] if device.type == "cuda" else []  # dropout draws
+        with torch.random.fork_rng(devices=generators), arithmetic(recipe.schedule.precision, device):
+            torch.manual_seed(seed_of("calibration"))
+            remeasure_batch_norms(network, (_pixels(crops, device) for crops in calibration))
+    sha256 = tensors_sha256(network.state_dict())
+    return Encoder(network, name=name, sha256=sha256, width=width_of(recipe.network))
+
+
+def _row_optimiser(schedule: Schedule) -> RowOptimiser:
+    settings = {"lr": schedule.learning_rate, "weight_decay": schedule.weight_decay}
+    if schedule.optimiser == "sgd":
+        return RowOptimiser(torch.optim.SGD, momentum=schedule.momentum, **settings)
+    return RowOptimiser(torch.optim.AdamW, betas=schedule.betas, **settings)
+
+
+def _settings(recipe: RecogniserRecipe) -> dict[str, Any]:
+    """The recipe as JSON values, without the schedule, which the trainer keeps itself."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(recipe), default=lambda path: str(path.resolve())))
+    del values["schedule"]
+    return values
