@@ -12,6 +12,8 @@ from tests.training.toys import toy_face, write_toy_pack
 
 from facewright import diffusion
 from facewright.cli import app
+from facewright.cli.configs import read_config
+from facewright.cli.train_runs_diffusion import AutoencoderRun, GeneratorRun
 from facewright.diffusion.generator import autoencoder_architecture
 from facewright.weights import Card, read_card, save_weights
 
@@ -116,3 +118,20 @@ def test_faces_of_nobody_and_damaged_latents(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert app.run(call) == 2
     assert "latents.npz: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "shape"),
+    [
+        ("configs/autoencoder_vq.toml", AutoencoderRun),
+        ("configs/generator_unconditional.toml", GeneratorRun),
+        ("recipes/generator_casia_ca.toml", GeneratorRun),
+        ("recipes/generator_ffhq_ca.toml", GeneratorRun),
+    ],
+)
+def test_checked_in_configs_can_be_read(root: Path, file: str, shape: type) -> None:
+    config = read_config(shape, root / file)
+    if file.startswith("recipes/"):
+        published = diffusion.published_config("cross-attention")
+        assert config.recipe.network == published
+        assert config.recipe.schedule.images % config.recipe.schedule.cycle_images == 0

@@ -8,7 +8,7 @@ import pytest
 import typer
 from tests.evaluation.drawn import WIDTH, call, write_named
 
-from facewright.cli import set_check
+from facewright.cli import evaluate_inputs
 from facewright.errors import DataError, FaceError
 
 
@@ -40,7 +40,7 @@ def test_check_embeds_in_chunks_of_any_size(
     app: typer.Typer, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call(app, "set", "check", faces, "--json", tmp_path / "one.json")
-    monkeypatch.setattr(set_check, "CHUNK", 5)
+    monkeypatch.setattr(evaluate_inputs, "CHUNK", 5)
     call(app, "set", "check", faces, "--json", tmp_path / "two.json")
     assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
 

@@ -22,12 +22,13 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
         raise InputError(
             f"embeddings must be (N, D) and (M, D) with at least 2 rows each, got {first.shape} and {second.shape}"
         )
-    means, roots = [], []
+    means: list[np.ndarray] = []
+    roots: list[np.ndarray] = []
     for rows in (first.astype(np.float64), second.astype(np.float64)):
         mean = rows.mean(0)
         centred = (rows - mean) / np.sqrt(len(rows) - 1)
         means.append(mean)
-        roots.append(np.linalg.qr(centred, mode="r"))
+        roots.append(np.asarray(np.linalg.qr(centred, mode="r")))
     spread = sum(float((root**2).sum()) for root in roots)
     shared = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
     return max(0.0, float(((means[0] - means[1]) ** 2).sum() + spread - 2 * shared))
