@@ -34,8 +34,8 @@ class DemoConfig:
     identities: int = 24  # new people, shown and trained on
     held_out: int = 8  # further new people that the recogniser is measured on where there is no LFW
     per_identity: int = 8  # images
-    steps: int = 25  # of the sampler
-    guidance: float = 2.0
+    steps: int = 16  # of the sampler
+    guidance: float = 1.5
     min_angle: float = 1.2  # radians between two identities
     recogniser_images: int = 6_000  # seen in training
     seed: int = 0
