@@ -18,13 +18,20 @@ from facewright.diffusion.schedules import (
 from facewright.errors import ConfigError
 
 
-@pytest.mark.parametrize("timesteps", [10, 1000, 4000])
+@pytest.mark.parametrize("timesteps", [21, 1000, 4000])
 def test_linear_betas_keep_the_total_noise_at_any_length(timesteps: int) -> None:
     betas = linear_betas(timesteps)
     assert betas.dtype == torch.float64
     assert float(betas[0]) == pytest.approx(0.1 / timesteps)
     assert float(betas[-1]) == pytest.approx(20 / timesteps)
     assert torch.allclose(betas.diff(), betas.diff()[:1].expand(timesteps - 1), atol=1e-12)
+
+
+@pytest.mark.parametrize("timesteps", [-1, 0, 1, 10, 20])
+def test_linear_betas_of_one_and_more_are_refused(timesteps: int) -> None:
+    with pytest.raises(ConfigError, match=f"timesteps.*got {timesteps}$"):
+        linear_betas(timesteps)
+    assert float(linear_betas(21)[-1]) < 1
 
 
 def test_cosine_betas_give_the_squared_cosine() -> None:

@@ -12,7 +12,7 @@ from tests.diffusion.tiny import tiny_generator
 from torch import Tensor
 from typer.testing import CliRunner
 
-from facewright import diffusion
+from facewright import diffusion, synthesis
 from facewright.cli import sample
 from facewright.data.embeddings import write_embeddings
 from facewright.data.images import to_uint8
@@ -20,6 +20,7 @@ from facewright.data.sets import read_set
 from facewright.diffusion import Generator, SamplerConfig
 from facewright.errors import ConfigError, InputError
 from facewright.synthesis import (
+    SampleSummary,
     image_seed,
     negative_rows,
     sample_set,
@@ -28,6 +29,7 @@ from facewright.synthesis import (
     uniform_contexts,
     within_cone,
 )
+from facewright.weights import Card, save_weights
 
 CONTEXTS = uniform_contexts(3, seed=0, width=16)
 CONFIG = SamplerConfig("dpmpp-2m", 2, 1.5, spacing="karras", guidance_interval=(0.0, 0.8), identity_from=0.9)
@@ -119,6 +121,59 @@ def test_the_command_passes_every_option_on(
     config = read_set(tmp_path / "set").config
     assert SamplerConfig.from_record(config) == CONFIG
     assert (config["negative"], config["cone"]) == ("close", 0.3)
+
+
+LCM = SamplerConfig("lcm", 2)
+PHASES = SamplerConfig("ddim", 4, spacing="trailing")
+
+
+@pytest.mark.parametrize(
+    ("advised", "options", "meant"),
+    [
+        (LCM, "", LCM),
+        (LCM, "--steps 1", SamplerConfig("lcm", 1)),
+        (LCM, "--sampler ddim --steps 3", SamplerConfig("ddim", 3)),
+        (LCM, "--sampler unipc", SamplerConfig("unipc", 25)),
+        (PHASES, "--guidance 1.5", SamplerConfig("ddim", 4, 1.5, spacing="trailing")),
+        (PHASES, "--spacing stride --steps 2", SamplerConfig("ddim", 2, spacing="stride")),
+        (None, "--steps 3 --eta 0.5", SamplerConfig("ddim", 3, eta=0.5)),
+        (None, "", SamplerConfig("ddim", 25)),
+    ],
+)
+def test_the_card_says_how_to_sample_unless_the_call_does(
+    advised: SamplerConfig | None,
+    options: str,
+    meant: SamplerConfig,
+    tmp_path: Path,
+    generator: Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = {} if advised is None else {"sampling": advised.record()}
+    generator.card = {**generator.card, "architecture": record}
+    card = Card("few", "generator", record, "drawn", "Apache-2.0", "by hand", input=None)
+    save_weights(tmp_path / "few.safetensors", {"x": torch.zeros(1)}, card)
+    given: list[SamplerConfig] = []
+
+    def work(load: Any, contexts: Any, *, sampler: SamplerConfig, **options: Any) -> SampleSummary:
+        given.append(sampler)
+        return SampleSummary(tmp_path, 3, 3, 3, 1.0, None)
+
+    monkeypatch.setattr(synthesis, "sample_with_workers", work)
+    monkeypatch.setattr(
+        synthesis, "sample_set", lambda model, people, **options: work(None, people, sampler=options["sampler"])
+    )
+    monkeypatch.setattr(diffusion, "load", lambda name, *, device: generator)
+    write_embeddings(tmp_path / "people.npz", CONTEXTS.names, CONTEXTS.embeddings, provenance=CONTEXTS.provenance)
+    app = typer.Typer()
+    sample.register(app)
+    call = (
+        f"--generator {tmp_path / 'few.safetensors'} --contexts {tmp_path / 'people.npz'} --out {tmp_path / 'set'}"
+        f" --per-identity 1 --encoder none {options}"
+    )
+    for more in ("", " --workers 2"):
+        said = CliRunner().invoke(app, call + more)
+        assert said.exit_code == 0, said.output
+    assert given == [meant, meant]
 
 
 @pytest.mark.parametrize(
