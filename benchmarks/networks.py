@@ -38,7 +38,8 @@ NETWORKS = (
     "ldm/vq-encoder", "ldm/vq-decoder",
 )  # fmt: skip
 QUICK = ("fastcomposer/postfuse", "f2d/mapping", "tface/mobilefacenet")
-WARM_UP = 2
+WARM_UP = 1
+FEWEST_RUNS = 2  # timed ones, however long they take
 FEWEST = 64  # values of a channel from which its statistics are taken
 PASSES = {False: "forward", True: "forward and backward"}
 
@@ -75,11 +76,12 @@ class Case:
     way: Way
     device: str
     repeats: int
+    seconds: float
 
     @property
     def name(self) -> str:
-        """Names it in the file of results; a measurement with other repeats is another one."""
-        return f"{self.layout}, {self.batch}, {PASSES[self.backward]}, {self.way.name}, {self.device}, {self.repeats}"
+        """Names it in the file of results; a measurement that runs longer is another one."""
+        return f"{self.layout}, {self.batch}, {PASSES[self.backward]}, {self.way.name}, {self.device}, {self.repeats}, {self.seconds}"
 
     @property
     def reference(self) -> str:
@@ -180,12 +182,14 @@ def measure(case: Case, reference: Path) -> dict[str, Any]:
         return time.perf_counter()
 
     network.train(case.backward)
-    output, seconds = torch.empty(0), []
+    output, seconds, begun = torch.empty(0), [], now()
     for number in range(WARM_UP + case.repeats):
         start = now()
         output = step(run)
         if number >= WARM_UP:
             seconds.append(now() - start)
+        if len(seconds) >= min(FEWEST_RUNS, case.repeats) and now() - begun > case.seconds:
+            break
     on_gpu = device != "cpu"
     peak = torch.cuda.max_memory_allocated() if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if case.backward:
@@ -200,6 +204,7 @@ def measure(case: Case, reference: Path) -> dict[str, Any]:
     return {
         "median_s": statistics.median(seconds),
         "spread_s": max(seconds) - min(seconds),
+        "runs": len(seconds),
         "peak_mib": peak / 2**20,
         "difference": None if case.backward and way.compiled else float((found - plain).abs().max() / plain.std()),
         "load": os.getloadavg()[0],
@@ -223,23 +228,23 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
                 for way in WAYS:
                     if (way.halved and backward) or (way.compiled and not arguments.compile):
                         continue
-                    yield Case(layout, batch, backward, way, arguments.device, arguments.repeats)
+                    yield Case(layout, batch, backward, way, arguments.device, arguments.repeats, arguments.seconds)
 
 
 def rows(asked: list[Case], taken: dict[str, dict[str, Any]]) -> Iterator[str]:
     """A Markdown table of what has been measured."""
-    yield "| network | batch | pass | way | median ms | spread ms | against fp32 | peak MiB | difference |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    yield "| network | batch | pass | way | median ms | spread ms | runs | against fp32 | peak MiB | difference |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for case in asked:
         figures = taken.get(case.name, {"failed": "not measured yet"})
         head = f"| {case.layout} | {case.batch} | {PASSES[case.backward]} | {case.way.name} |"
         if "failed" in figures:
-            yield f"{head} {figures['failed'].replace('|', '/')} | | | | |"
+            yield f"{head} {figures['failed'].replace('|', '/')} | | | | | |"
             continue
         plain = taken.get(Case(**{**vars(case), "way": PLAIN}).name, {}).get("median_s")
         gain = "" if plain is None else f"{plain / figures['median_s']:.2f}x"
         difference = "" if figures["difference"] is None else f"{figures['difference']:.1e}"
-        times = f"{1000 * figures['median_s']:.1f} | {1000 * figures['spread_s']:.1f} | {gain}"
+        times = f"{1000 * figures['median_s']:.1f} | {1000 * figures['spread_s']:.1f} | {figures['runs']} | {gain}"
         yield f"{head} {times} | {figures['peak_mib']:.0f} | {difference} |"
 
 
@@ -255,8 +260,8 @@ def hardware(device: str) -> str:
 def heading(facts: dict[str, Any], repeats: int) -> list[str]:
     """What stands above the table."""
     where = f"{facts['hardware']}, {facts['threads']} threads, torch {facts['torch']}, Python {facts['python']}."
-    how = f"{WARM_UP} runs to warm up, median and spread of {repeats}; difference in standard deviations."
-    return ["# Networks", "", facts["command"], "", where, how, ""]
+    how = f"{WARM_UP} run to warm up, then at most {repeats}, fewer where they take long (column runs): median, spread."
+    return ["# Networks", "", facts["command"], "", where, how, "Difference in standard deviations.", ""]
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -302,6 +307,9 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, help="default: 8 32")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--repeats", type=int, help="timed runs of each measurement; default: 5")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="after these, two timed runs are enough; default: 20"
+    )
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
     parser.add_argument("--quick", action="store_true", help="three small networks, batch 2, one repeat, unless named")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of JSON and Markdown")

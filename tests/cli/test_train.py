@@ -15,7 +15,6 @@ from facewright import diffusion, encoders
 from facewright.cli import app, train_runs
 from facewright.cli.configs import read_config
 from facewright.cli.train import KINDS
-from facewright.cli.train_curves import draw_curves
 from facewright.diffusion.generator import architecture
 from facewright.weights import Card, read_card, save_weights
 
@@ -211,16 +210,3 @@ def test_a_recogniser_by_a_recipe_with_people_held_out(tmp_path: Path, capsys: p
 def test_the_architecture_on_a_card_is_plain_json() -> None:
     text = json.dumps(architecture(AUTOENCODER, DENOISER, diffusion.DiffusionConfig()))
     assert json.loads(text)["denoiser"]["multipliers"] == [1, 2]
-
-
-def test_curves_take_the_later_row_and_need_metrics(tmp_path: Path) -> None:
-    draw_curves(tmp_path)
-    assert not (tmp_path / "curves.png").exists()
-    rows = [{"images": 8, "loss": 3.0}, {"images": 16, "loss": 2.0}, {"images": 16, "loss": 1.0, "held_out": 0.5}]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"unix_s": 1.0, **row}) + "\n" for row in rows))
-    draw_curves(tmp_path)
-    first = (tmp_path / "curves.png").read_bytes()
-    del rows[1]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    draw_curves(tmp_path)
-    assert (tmp_path / "curves.png").read_bytes() == first

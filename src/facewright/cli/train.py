@@ -64,7 +64,7 @@ def _command(kind: str) -> Callable[..., None]:
         with joined(device) as own_device:
             written = run(resolved, out, own_device)
             if current().first:
-                draw_curves(out)
+                draw_curves([out], out / "curves.png")
                 summary([f"weights in {written}", f"the run is in {out}"])
 
     return train
