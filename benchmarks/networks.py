@@ -81,7 +81,8 @@ class Case:
     @property
     def name(self) -> str:
         """Names it in the file of results; a measurement that runs longer is another one."""
-        return f"{self.layout}, {self.batch}, {PASSES[self.backward]}, {self.way.name}, {self.device}, {self.repeats}, {self.seconds}"
+        what = f"{self.layout}, {self.batch}, {PASSES[self.backward]}, {self.way.name}, {self.device}"
+        return f"{what}, {self.repeats} in {self.seconds:g} s"
 
     @property
     def reference(self) -> str:

@@ -27,6 +27,8 @@ COMMANDS = (
     "evaluate",
     "pack",
     "train",
+    "curves",
+    "run",
     "plan",
     "layouts",
     "import_weights",

@@ -1,6 +1,7 @@
 """`facewright sample`: a labelled set from a file of contexts."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ from facewright.cli.console import progress_bar, summary, write_json
 from facewright.errors import ConfigError
 
 if TYPE_CHECKING:
+    from facewright.diffusion import SamplerConfig
     from facewright.synthesis import CropEncoder, FaceGenerator, SampleSummary
 
 
@@ -24,30 +26,45 @@ def sample(
     out: Annotated[Path, typer.Option("--out", metavar="SET", help="Folder of the set.")],
     generator: Annotated[str, typer.Option("--generator", help="bundled, or a .safetensors file.")] = "bundled",
     sampler: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--sampler",
             help="Way through the noise levels: ddim, euler, dpmpp-2m, dpmpp-3m, dpmpp-2s, unipc, ddpm,"
-            " euler-ancestral, or as the public IDiff-Face code has them ddim-published, ddpm-published.",
+            " euler-ancestral, or as the public IDiff-Face code has them ddim-published, ddpm-published; lcm for a"
+            " generator of a few steps. Default: how the generator's card says, or else ddim.",
         ),
-    ] = "ddim",
-    steps: Annotated[int, typer.Option("--steps", help="Network evaluations per image.")] = 25,
-    guidance: Annotated[float, typer.Option("--guidance", help="1 is none; more holds closer to the identity.")] = 1.0,
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps", help="Network evaluations per image. Default: the card's; with --sampler, or no such card, 25."
+        ),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option("--guidance", help="1 is none, the usual default; more holds closer to the identity."),
+    ] = None,
     spacing: Annotated[
         str | None,
         typer.Option(
             "--spacing", help="Of the noise levels: stride, trailing, log-snr, karras; default: the sampler's."
         ),
     ] = None,
-    eta: Annotated[float, typer.Option("--eta", help="Noise that ddim adds on the way, 0 to 1.")] = 0.0,
+    eta: Annotated[
+        float | None, typer.Option("--eta", help="Noise that ddim adds on the way, 0 (the default) to 1.")
+    ] = None,
     guidance_interval: Annotated[
-        tuple[float, float],
-        typer.Option("--guidance-interval", metavar="LOW HIGH", help="Shares of time (1: all noise) that are guided."),
-    ] = (0.0, 1.0),
+        tuple[float, float] | None,
+        typer.Option(
+            "--guidance-interval", metavar="LOW HIGH", help="Shares of time (1: all noise) guided; default 0 1."
+        ),
+    ] = None,
     identity_from: Annotated[
-        float,
-        typer.Option("--identity-from", help="Share of time where the identity takes over from the empty context."),
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--identity-from", help="Share of time where the identity takes over from the empty context; default 1."
+        ),
+    ] = None,
     negative: Annotated[
         str | None,
         typer.Option("--negative", help="Guide away from another identity: far, middle, close or random."),
@@ -94,23 +111,21 @@ def sample(
     """
     from facewright.align import load_detector
     from facewright.data.embeddings import read_embeddings
-    from facewright.diffusion import SamplerConfig
     from facewright.synthesis import Share, sample_set, sample_with_workers
 
     people = read_embeddings(contexts)
     load = _Networks(generator, encoder, device)
+    asked = {
+        "steps": steps,
+        "guidance": guidance,
+        "spacing": spacing,
+        "eta": eta,
+        "guidance_interval": guidance_interval,
+        "identity_from": identity_from,
+    }
     options: dict[str, Any] = {
         "per_identity": per_identity,
         "out": out,
-        "sampler": SamplerConfig(
-            sampler,
-            steps,
-            guidance,
-            spacing=spacing,
-            eta=eta,
-            guidance_interval=guidance_interval,
-            identity_from=identity_from,
-        ),
         "negative": negative,
         "cone": cone,
         "seed": seed,
@@ -124,6 +139,7 @@ def sample(
             made = sample_with_workers(
                 load,
                 people,
+                sampler=sampler_of(_card_of(generator), sampler, asked),
                 workers=workers,
                 threads=1 if threads is None else threads,
                 align=align,
@@ -134,7 +150,8 @@ def sample(
             _use_threads(threads)
             model, measuring = load(None)
             finder = None if align is None else load_detector(align)
-            made = sample_set(model, people, encoder=measuring, align=finder, progress=progress, **options)
+            how = sampler_of(model.card, sampler, asked)
+            made = sample_set(model, people, encoder=measuring, sampler=how, align=finder, progress=progress, **options)
     write_json(json_file, _figures(made))
     before = made.images - made.made
     lines = [f"{out}: {made.images:,} images of {made.identities:,} identities, {before:,} of them made before"]
@@ -145,6 +162,32 @@ def sample(
     if not made.complete:
         lines.append("other shares have images to make; the last to finish writes the manifest")
     summary(lines)
+
+
+def sampler_of(card: Mapping[str, Any], name: str | None, asked: Mapping[str, Any]) -> "SamplerConfig":
+    """How to sample: by the named sampler, or else as the generator's card says; what is asked for (not None) counts.
+
+    Args:
+        card: a generator's, as a mapping; the way of sampling is in its architecture, where it names one.
+        name: of the sampler; None: the card's, or ddim.
+        asked: further fields of a SamplerConfig.
+    """
+    from facewright.diffusion import SamplerConfig
+
+    record = (card.get("architecture") or {}).get("sampling")
+    if name is not None:
+        default = SamplerConfig(name)
+    else:
+        default = SamplerConfig() if record is None else SamplerConfig.from_record(record)
+    return replace(default, **{key: value for key, value in asked.items() if value is not None})
+
+
+def _card_of(generator: str) -> Mapping[str, Any]:
+    """The card of a generator that is not loaded in this process."""
+    from facewright.weights import bundled_cards, read_card
+
+    card = bundled_cards().get("generator") if generator == "bundled" else read_card(generator)
+    return {} if card is None else {"architecture": card.architecture}  # the worker says that it is missing
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,22 @@ SPACINGS = ("stride", "trailing", "log-snr", "karras")
 
 KARRAS_RHO = 7.0
 
+LAST_LINEAR_BETA = 20.0
+"""Of the linear schedule, times T: what makes schedules of any length end equally noisy."""
+
 
 def linear_betas(timesteps: int) -> Tensor:
-    """Betas (T,) from 1e-4 * 1000 / T to 0.02 * 1000 / T in equal steps (Ho et al. 2020, scaled to T)."""
+    """Betas (T,) from 1e-4 * 1000 / T to 0.02 * 1000 / T in equal steps (Ho et al. 2020, scaled to T).
+
+    Raises:
+        ConfigError: T is 20 or less, so that the last beta, a share of the variance, would not be below 1.
+    """
     _check(timesteps)
+    if timesteps <= LAST_LINEAR_BETA:
+        raise ConfigError(
+            f"the linear schedule needs more than {LAST_LINEAR_BETA:.0f} timesteps, since its last beta is "
+            f"{LAST_LINEAR_BETA:.0f} / timesteps and must be below 1; got {timesteps}"
+        )
     scale = 1000.0 / timesteps
     return torch.linspace(1e-4 * scale, 0.02 * scale, timesteps, dtype=torch.float64)
 

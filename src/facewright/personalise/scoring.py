@@ -106,20 +106,22 @@ def keep_best(
     count: int,
     best_of: int = 1,
     batch: int = 4,
+    start: int = 0,
 ) -> Iterator[Kept]:
     """Draw candidates, and give the best of each picture as soon as it is known.
 
     Args:
         draw: pictures of these numbers; picture i has the candidates from i * best_of on.
         score: a picture's score, such as by `score_picture`.
-        count: pictures to keep.
+        count: pictures to keep, with those that are there already.
         best_of: candidates for each.
         batch: candidates that are drawn in one call, as far as they are of whole pictures.
+        start: number of the first picture; those before it are there already.
     """
     if count < 1 or best_of < 1 or batch < 1:
         raise ConfigError(f"count, best_of and batch must be at least 1, got {count}, {best_of} and {batch}")
     together = max(1, batch // best_of)
-    for first in range(0, count, together):
+    for first in range(start, count, together):
         last = min(first + together, count)
         drawn = draw(range(first * best_of, last * best_of))
         for number in range(first, last):
