@@ -26,6 +26,7 @@ COMMANDS = (
     "set_check",
     "evaluate",
     "pack",
+    "subjects",
     "train",
     "curves",
     "run",

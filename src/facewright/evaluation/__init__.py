@@ -1,4 +1,4 @@
-"""Measures of the field, each with its definition: pairs, templates, searches, error rates, sets, several people.
+"""Measures of the field, each with its definition: pairs, templates, searches, rates, sets, personalised pictures.
 
 Plots are in `facewright.evaluation.plots`, apart, because they load matplotlib; the lists of IJB-B and IJB-C are in
 `facewright.evaluation.ijb`.
@@ -48,6 +48,38 @@ from facewright.evaluation.leakage import (
     Searched,
     identity_leakage,
     impostor_threshold,
+)
+from facewright.evaluation.personalised import (
+    EncoderFigures,
+    PersonalisedMeasures,
+    PersonalisedPicture,
+    PersonPhotos,
+    measure_personalised,
+)
+from facewright.evaluation.personalised_diversity import (
+    face_diversity,
+    structural_distance,
+)
+from facewright.evaluation.personalised_means import (
+    Estimate,
+)
+from facewright.evaluation.personalised_protocols import (
+    PromptProtocol,
+    ProtocolPrompt,
+    read_protocol,
+)
+from facewright.evaluation.personalised_scores import (
+    FacesFound,
+    PictureIdentity,
+    copy_paste,
+    find_faces_of,
+    harmonic_mean,
+    picture_identity,
+)
+from facewright.evaluation.personalised_text import (
+    ClipScorer,
+    PromptScorer,
+    load_clip,
 )
 from facewright.evaluation.pyeer import (
     PyeerSummary,
@@ -119,7 +151,11 @@ __all__ = [
     "TFACE",
     "AcceptRate",
     "Benchmark",
+    "ClipScorer",
+    "EncoderFigures",
+    "Estimate",
     "FacePairs",
+    "FacesFound",
     "GroupRates",
     "GroupReport",
     "Identification",
@@ -130,6 +166,13 @@ __all__ = [
     "OperatingPoint",
     "PairScores",
     "People",
+    "PersonPhotos",
+    "PersonalisedMeasures",
+    "PersonalisedPicture",
+    "PictureIdentity",
+    "PromptProtocol",
+    "PromptScorer",
+    "ProtocolPrompt",
     "PyeerSummary",
     "Rates",
     "ScoreSummary",
@@ -146,17 +189,21 @@ __all__ = [
     "class_coverage",
     "class_uniqueness",
     "context_similarities",
+    "copy_paste",
     "disjoint_folds",
     "embed_pairs",
     "equal_error_rate",
     "error_rates",
+    "face_diversity",
     "face_features",
     "find_benchmark",
+    "find_faces_of",
     "fisher_ratio",
     "fold_numbers",
     "frechet_distance",
     "genuine_similarities",
     "group_rates",
+    "harmonic_mean",
     "identify",
     "identity_centres",
     "identity_leakage",
@@ -164,7 +211,9 @@ __all__ = [
     "impostor_similarities",
     "impostor_threshold",
     "intra_identity_diversity",
+    "load_clip",
     "match_subjects",
+    "measure_personalised",
     "measure_set",
     "multi_subject_identity",
     "nearest",
@@ -174,13 +223,16 @@ __all__ = [
     "pair_distances",
     "people_in_several_folds",
     "people_interval",
+    "picture_identity",
     "pyeer_equal_error",
     "pyeer_summary",
     "rate_intervals",
     "read_bin_pairs",
     "read_folder_pairs",
+    "read_protocol",
     "score_pairs",
     "search",
+    "structural_distance",
     "summarise",
     "tar_at_far",
     "tpir_at_fpir",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facewright.cli.report.gallery import Gallery
 from facewright.errors import ConfigError
 
 
@@ -113,6 +114,7 @@ class Report:
     roc: tuple[Curve, ...] = ()
     roc_note: str = ""
     tables: tuple[Table, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
     steps: tuple[Step, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()  # what a reader must know before quoting a number

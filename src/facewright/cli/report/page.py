@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from facewright.cli.report import charts
+from facewright.cli.report.gallery import gallery
 from facewright.cli.report.model import Figure, Histogram, Person, Report, Step, Table
 
 JPEG_QUALITY = 88
@@ -26,6 +27,7 @@ def render(report: Report) -> str:
         _people(report.people),
         _charts(report),
         "".join(_table(table) for table in report.tables),
+        "".join(gallery(shown, address=_picture) for shown in report.galleries),
         _steps(report.steps),
         _notes(report.notes),
         _versions(report),

@@ -1,0 +1,166 @@
+"""`facewright evaluate personalised` on a small base model made here, with a face finder that needs no face."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.cli.sides import Sides
+from tests.evaluation.tiny_clip import save_tiny_clip
+from tests.personalise.tiny_base import TEXT_WIDTH, save_tiny
+
+from facewright.cli.app import run
+from facewright.personalise import Mapper, Mapping, MappingConfig, pictures, save_mapper
+from facewright.weights.store import bundled_cards
+
+pytest.importorskip("diffusers", reason="needs the extra personalise")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Base model, mapper and CLIP."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    network = Mapping(MappingConfig(identity_width=512, width=32, word_width=TEXT_WIDTH)).eval()
+    facts = {"name": "small", "data": "none", "licence": "Apache-2.0", "recipe": "untrained"}
+    save_mapper(folder / "m.safetensors", Mapper(network), encoder_sha256=bundled_cards()["encoder"].sha256, **facts)
+    save_tiny(folder / "base")
+    save_tiny_clip(folder / "tiny_clip")
+    return folder
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """Three people of two photos, one of a single photo without a folder."""
+    chance = np.random.default_rng(0)
+    for name in ("ann/1.png", "ann/2.png", "bob/1.png", "bob/2.png", "cleo/1.png", "cleo/2.png"):
+        path = tmp_path / "people" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(chance.integers(0, 256, (120, 120, 3), np.uint8)).save(path)
+    Image.fromarray(chance.integers(0, 256, (120, 120, 3), np.uint8)).save(tmp_path / "people" / "dan.png")
+    return tmp_path / "people"
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[int]]:
+    """Numbers of the pictures that are drawn."""
+    monkeypatch.setattr("facewright.align.load_detector", lambda name: Sides())
+    seen, draw = list[Sequence[int]](), pictures.draw_pictures
+
+    def counted(*args: Any, **more: Any) -> Any:
+        seen.append(more["numbers"])
+        return draw(*args, **more)
+
+    monkeypatch.setattr("facewright.personalise.pictures.draw_pictures", counted)
+    return seen
+
+
+def arguments(models: Path, people: Path, out: Path, prompts: str, *more: str) -> list[str]:
+    protocol = out.parent / f"prompts-{out.name}.csv"
+    protocol.write_text(prompts)
+    names = ["--protocol", str(protocol), "--people", str(people), "--base", str(models / "base")]
+    quick = ["--mapper", str(models / "m.safetensors"), "--steps=1", "--resamples=50", *more]
+    return ["evaluate", "personalised", str(out), *names, *quick]
+
+
+SINGLE = "prompt,category\na photo of {},plain\n{} on the beach,context\n"
+
+
+def test_one_person_is_drawn_measured_and_shown(
+    models: Path, people: Path, tmp_path: Path, drawn: list[Sequence[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, page, figures = tmp_path / "single", tmp_path / "page.html", tmp_path / "figures.json"
+    nouns = tmp_path / "nouns.csv"
+    nouns.write_text("identity,noun\nann,a woman\n")
+    more = ["--count=2", "--batch=2", "--nouns", str(nouns), "--clip", str(models / "tiny_clip")]
+    call = arguments(models, people, out, SINGLE, *more, "--report", str(page), "--json", str(figures))
+    assert run(call) == 0
+    assert drawn == [range(2)] * 8
+    read = json.loads(figures.read_text())
+    assert (read["pictures"], read["identities"], read["people_in_each"]) == (16, 4, 1)
+    assert read["complete"]["value"] == 1
+    assert read["scorers"][0]["made_the_pictures"] is True
+    own = read["encoders"]["slimfacenet"]
+    scores = [row["identity"]["slimfacenet"] for row in read["each"]]
+    assert own["identity"]["value"] == pytest.approx(np.mean(scores))
+    assert own["identity"]["interval"][0] <= own["identity"]["value"] <= own["identity"]["interval"][1]
+    assert own["swapped"] is None
+    assert own["copy_paste"]["count"] == 12  # dan has no further photo
+    text = read["prompts"]["clip tiny_clip"]["value"]
+    harmonic = read["harmonic_mean"]["slimfacenet"]["clip tiny_clip"]["value"]
+    assert harmonic == pytest.approx(2 * text * np.mean(scores) / (text + np.mean(scores)) if text > 0 else 0)
+    assert {name: kind["pictures"] for name, kind in read["categories"].items()} == {"plain": 8, "context": 8}
+    assert {row["prompt"] for row in read["each"] if row["people"] == ["ann"]} == {
+        "a photo of a woman",
+        "a woman on the beach",
+    }
+    shown = page.read_text()
+    assert shown.count("<figcaption>a woman on the beach") == 2
+    assert not any(outside in shown for outside in ('src="http', 'href="http', "url("))
+    assert "16 pictures of 4 people" in capsys.readouterr().out
+
+    (out / "bob" / "01" / "001.png").unlink()
+    drawn.clear()
+    assert run(call) == 0
+    assert drawn == [range(1, 2)]
+    assert json.loads(figures.read_text())["each"] == read["each"]
+    assert run([*call, "--guidance=3"]) == 2
+    assert "settings.guidance 5.0, now it is 3.0" in capsys.readouterr().err
+
+
+def test_pairs_have_swaps_and_places(
+    models: Path, people: Path, tmp_path: Path, drawn: list[Sequence[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, figures = tmp_path / "multi", tmp_path / "figures.json"
+    more = ["--count=1", "--width=64", "--layout=columns", "--groups=3", "--json", str(figures)]
+    call = arguments(models, people, out, "prompt\n{} and {} on the beach\n", *more)
+    assert run(call) == 0
+    assert len(drawn) == 3
+    assert [path.name for path in sorted(out.iterdir())] == ["ann+bob", "ann+cleo", "ann+dan"]
+    own = json.loads(figures.read_text())["encoders"]["slimfacenet"]
+    assert own["right"]["value"] == pytest.approx(1 - own["swapped"]["value"])
+    assert "people in each other's places" in capsys.readouterr().out
+
+
+def test_what_personalise_wrote_is_measured(
+    models: Path, people: Path, tmp_path: Path, drawn: list[Sequence[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    models_given = ["--base", str(models / "base"), "--mapper", str(models / "m.safetensors"), "--steps=1"]
+    call = ["personalise", "ann on the beach", f"--face=ann={people / 'ann' / '1.png'}", *models_given]
+    assert run([*call, "--out", str(tmp_path / "out" / "one")]) == 0
+    assert run(["evaluate", "personalised", str(tmp_path / "out"), "--json", str(tmp_path / "figures.json")]) == 0
+    read = json.loads((tmp_path / "figures.json").read_text())
+    row = json.loads((tmp_path / "out" / "one" / "pictures.json").read_text())["pictures"][0]
+    assert read["each"][0]["cosines"]["slimfacenet"]["ann"] == pytest.approx(row["cosines"]["ann"], abs=1e-6)
+    assert read["encoders"]["slimfacenet"]["identity"]["interval"] is None
+    (people / "ann" / "1.png").write_bytes((people / "ann" / "2.png").read_bytes())
+    capsys.readouterr()
+    assert run(["evaluate", "personalised", str(tmp_path / "out")]) == 2
+    assert "the photo of ann that the pictures were made from is gone or another one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--scorer=a", "--scorer=b", "--scorer=c", "--scorer=d"], "at most 3 times, got 4"),
+        (["--protocol=single"], "needs --people"),
+        (["--protocol=quadruple", "--people=."], "is no protocol; name single or multi"),
+        (["--people=nowhere"], "nowhere is no folder"),
+        (["--clip=nowhere"], "holds no pictures.json"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence(
+    more: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "face.png")
+    assert run(["evaluate", "personalised", str(tmp_path / "out"), *more]) == 2
+    assert sentence in capsys.readouterr().err
