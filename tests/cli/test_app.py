@@ -21,6 +21,7 @@ PUBLIC = {
     "embed",
     "contexts uniform",
     "contexts photos",
+    "run",
     "sample",
     "set check",
     "evaluate verification",

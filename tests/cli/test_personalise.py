@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.cli.sides import Sides
 from tests.personalise.tiny_base import TEXT_WIDTH, save_tiny
 
-from facewright.align import ARCFACE_TEMPLATE, Face, read_photo
+from facewright.align import read_photo
 from facewright.cli.app import run
 from facewright.personalise import Mapper, Mapping, MappingConfig, save_mapper
 from facewright.weights import read_card
@@ -18,22 +19,6 @@ from facewright.weights.store import bundled_cards
 pytest.importorskip("diffusers", reason="needs the extra personalise")
 
 PROMPT = "alice and bob ride a tandem"
-
-
-class Sides:
-    """Finds a face in the left half of a picture and, where it is twice as wide as high, one in the right half."""
-
-    name = "sides"
-
-    def detect(self, image: np.ndarray) -> list[Face]:
-        height, width = image.shape[:2]
-        scale = height / 112
-        faces = range(round(width / height))
-        shifts = [np.array([112 * index, 0]) for index in faces]
-        return [
-            Face((index * height, 0.0, (index + 1) * height, height), (ARCFACE_TEMPLATE + shift) * scale, 1.0)
-            for index, shift in zip(faces, shifts, strict=True)
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +72,10 @@ def test_two_people_are_drawn_and_scored(
         with Image.open(tmp_path / "out" / row["file"]) as picture:
             assert picture.size == (64, 32)
     assert figures["settings"]["alpha"] == 0.5
-    assert figures["safety_checker"] is False
+    assert figures["settings"]["safety_checker"] is False
+    assert figures["text"] == "person and man ride a tandem"
+    assert figures["left_to_right"] == ["alice", "bob"]
+    assert [photo["face"] for photo in figures["people"]["bob"]["photos"]] == [2]
     assert "2 pictures, each the best of 2; faces for 4 of 4 people" in capsys.readouterr().out
 
 

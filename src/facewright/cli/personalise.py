@@ -1,27 +1,31 @@
 """`facewright personalise`: one person or several in pictures that a prompt describes."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facewright.cli.console import note, progress_bar, summary, write_json
+from facewright.cli.personalise_drawing import (
+    DrawingCall,
+    Studio,
+    check_models,
+    check_photos,
+    described_people,
+    pair,
+    pairs,
+)
 from facewright.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
-    from facewright.personalise.base import BaseFacts
-    from facewright.personalise.identities import IdentityEncoder, PersonCrops, PhotoOf
-    from facewright.personalise.mapper import MapperCard
+    from facewright.personalise.identities import PhotoOf
+    from facewright.personalise.picture_folder import PictureFolder
     from facewright.personalise.pictures import Drawn, Subject
-    from facewright.personalise.prompts import Placed
     from facewright.personalise.scoring import Kept, PictureScore
-
-LAYOUTS = ("columns", "none")
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +39,10 @@ def personalise(
         list[str],
         typer.Option("--face", metavar="NAME=PHOTO", help="A photo of a person, PHOTO#2 for its second face."),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder for the pictures.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder for the pictures; what the same call made there is kept."),
+    ],
     base: Annotated[
         str, typer.Option("--base", help="Stable Diffusion 1.x, 2.x or XL: a directory, or owner/name.")
     ] = "bundled",
@@ -79,149 +86,137 @@ def personalise(
 ) -> None:
     """Draw pictures of the people on the photos; DIR/pictures.json says how alike each person came out.
 
+    The same call again completes an interrupted one; another --count, --batch or --device makes no difference to it.
+
     Example:
 
         facewright personalise "alice and bob ride a tandem" --face alice=a.jpg --face bob=b.jpg --base sd15
         --mapper mapping.safetensors --encoder msid.safetensors --layout columns --out tandem
     """
-    from facewright.personalise.pictures import PictureConfig
+    from facewright.personalise.picture_folder import PictureFolder, prompt_text
+    from facewright.personalise.pictures import NOUN, PictureConfig
+    from facewright.personalise.prompts import find_people
 
-    photos, nouns = _photos(face), _pairs(noun or [], "--noun NAME=NOUN")
-    config = PictureConfig(steps, guidance, alpha, negative, width, height, batch)
+    photos, given = _photos(face), pairs(noun or [], "--noun NAME=NOUN")
     if min(count, best_of) < 1:
         raise ConfigError(f"--count and --best-of must be at least 1, got {count} and {best_of}")
-    regions = _regions(layout, _pairs(box or [], "--box NAME=L,T,R,B"), list(photos))
-    placed, card = _check(prompt, photos, nouns, base=base, mapper=mapper, out=out)
+    call = DrawingCall(
+        base=base,
+        mapper=mapper,
+        encoder=encoder,
+        config=PictureConfig(steps, guidance, alpha, negative, width, height, batch),
+        seed=seed,
+        scheduler=scheduler,
+        safety_checker=safety_checker,
+        detector=detector,
+        precision=precision,
+        device=device,
+        layout=layout,
+        boxes=_boxes(pairs(box or [], "--box NAME=L,T,R,B"), list(photos)),
+    )
+    folder = PictureFolder(out)
+    if strangers := sorted(given.keys() - photos.keys()):
+        raise InputError(f"--noun names {strangers[0]!r}, who has no --face; known: {', '.join(photos)}")
+    nouns = {name: given.get(name, NOUN) for name in photos}
+    find_people(prompt, list(photos))
+    call.regions(list(photos))
+    check_photos(photos)
+    checked = check_models(call)
+    placed = checked.place(prompt, nouns)
+    facts = {
+        "prompt": prompt,
+        "text": prompt_text(prompt, nouns),
+        "left_out": list(placed.cut),
+        "people": described_people(photos, nouns),
+        "left_to_right": call.left_to_right(prompt, list(photos)),
+        "settings": {**call.settings(), "best_of": best_of},
+    }
+    folder.check(facts)
     if placed.cut:
         note(f"the prompt is too long, left out: {' '.join(placed.cut)}")
 
     from facewright import encoders
     from facewright.align import load_detector
-    from facewright.personalise.base import load_base
-    from facewright.personalise.identities import IdentityReader, load_identity_encoder
-    from facewright.personalise.mapper import load_mapper
 
     finder = load_detector(detector)
-    reader = IdentityReader(finder)
-    people = [reader.crops(name, own) for name, own in photos.items()]
-    network = load_identity_encoder(encoder, device=device)
-    _check_encoder(card, network)
+    studio = Studio(call, checked, finder)
+    people = [studio.reader.crops(name, own) for name, own in photos.items()]
     measuring = encoders.load(scorer, device=device)
-    references = {person.name: reader.identity(person, measuring) for person in people}
-    made = load_mapper(mapper, device=device)
-    subjects = _subjects(people, nouns, [made.words(_tensor(reader.identity(p, network))) for p in people])
-    pipe = load_base(base, device=device, precision=precision, scheduler=scheduler, safety_checker=safety_checker)
+    scored_by = {"name": measuring.name, "sha256": measuring.sha256}
+    facts |= {"models": {**studio.models(), "scorer": scored_by}}
+    folder.check(facts)
 
-    from facewright.personalise.pictures import draw_pictures
-    from facewright.personalise.scoring import keep_best, score_picture
+    from facewright.personalise.scoring import score_picture
 
-    with progress_bar("drawing") as progress:
-
-        def draw(numbers: range) -> "Drawn":
-            def report(done: int, total: int) -> None:
-                share = (numbers.start + len(numbers) * done / total) * steps
-                progress(round(share), count * best_of * steps)
-
-            return draw_pictures(
-                pipe,
-                prompt,
-                subjects,
-                config,
-                numbers=numbers,
-                seed=seed,
-                fuse=made.fuse,
-                regions=regions,
-                progress=report,
-            )
+    if missing := folder.missing(count):
+        references = {person.name: studio.reader.identity(person, measuring) for person in people}
+        subjects = [studio.subject(person, nouns[person.name]) for person in people]
 
         def score(image: "np.ndarray") -> "PictureScore":
             return score_picture(image, references, detector=finder, encoder=measuring)
 
-        kept = keep_best(draw, score, count=count, best_of=best_of, batch=batch)
-        rows = [_write(picture, out) for picture in kept]
-    figures = {
-        "prompt": prompt,
-        "left_out": list(placed.cut),
-        "people": {name: [str(photo.path) for photo in own] for name, own in photos.items()},
-        "settings": {**vars(config), "seed": seed, "best_of": best_of, "layout": "boxes" if box else layout},
-        "scheduler": type(pipe.scheduler).__name__,
-        "safety_checker": safety_checker,
-        "scored_by": measuring.name,
-        "pictures": rows,
-    }
-    write_json(out / "pictures.json", figures)
+        folder.begin({**facts, "scheduler": type(studio.pipe.scheduler).__name__})
+        if folder.rows:
+            note(f"{out} holds {len(folder.rows):,} of the pictures already")
+        _draw(studio, folder, subjects, score, missing, best_of=best_of)
+    figures = {**folder.facts, "pictures": folder.rows}
     write_json(json_file, figures)
+    summary(_lines(out, folder.rows, best_of=best_of, people=len(photos), scorer=measuring.name))
+
+
+def _draw(
+    studio: "Studio",
+    folder: "PictureFolder",
+    subjects: "Sequence[Subject]",
+    score: "Callable[[np.ndarray], PictureScore]",
+    missing: Sequence[range],
+    *,
+    best_of: int,
+) -> None:
+    """Draw the pictures that are missing, and write each as soon as it is chosen."""
+    from facewright.personalise.scoring import keep_best
+
+    prompt, steps = str(folder.facts["prompt"]), studio.call.config.steps
+    total = sum(map(len, missing)) * best_of * steps
+    with progress_bar("drawing") as progress:
+        done = 0
+
+        def draw(numbers: range) -> "Drawn":
+            nonlocal done
+
+            def report(calls: int, of: int) -> None:
+                progress(done + round(len(numbers) * calls / of * steps), total)
+
+            kept = f"{len(folder.rows):,} pictures in {folder.path} are"
+            drawn = studio.draw(prompt, subjects, numbers, report, kept=kept)
+            done += len(numbers) * steps
+            return drawn
+
+        for run in missing:
+            for picture in keep_best(
+                draw, score, count=run.stop, best_of=best_of, batch=studio.call.config.batch, start=run.start
+            ):
+                folder.add(picture.number, picture.image, _row(picture))
+
+
+def _row(picture: "Kept") -> dict[str, Any]:
+    """A picture as pictures.json names it."""
+    return {
+        "candidate": picture.candidate,
+        "faces": picture.score.faces,
+        "cosines": dict(picture.score.cosines),
+        "weakest": picture.score.weakest,
+        "blackened_by_filter": picture.flagged,
+    }
+
+
+def _lines(out: Path, rows: Sequence[Mapping[str, Any]], *, best_of: int, people: int, scorer: str) -> list[str]:
     weakest = sum(row["weakest"] for row in rows) / len(rows)
     met = sum(cosine is not None for row in rows for cosine in row["cosines"].values())
-    summary(
-        [
-            f"{out}: {count:,} pictures, each the best of {best_of:,}; faces for {met} of {count * len(photos)} people",
-            f"mean of the weakest cosine {weakest:.3f}, encoder {measuring.name}",
-        ]
-    )
-
-
-def _check(
-    prompt: str,
-    photos: Mapping[str, Sequence["PhotoOf"]],
-    nouns: Mapping[str, str],
-    *,
-    base: str,
-    mapper: str,
-    out: Path,
-) -> tuple["Placed", "MapperCard"]:
-    """Everything that can be wrong before a model is read."""
-    from facewright.personalise.base import load_tokenizer
-    from facewright.personalise.mapper import WORDS, read_mapper_card
-    from facewright.personalise.pictures import NOUN
-    from facewright.personalise.prompts import find_people, place_people
-
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is not an empty folder; name a new one")
-    if strangers := sorted(nouns.keys() - photos.keys()):
-        raise InputError(f"--noun names {strangers[0]!r}, who has no --face; known: {', '.join(photos)}")
-    find_people(prompt, list(photos))
-    for own in photos.values():
-        for photo in own:
-            if not photo.path.is_file():
-                raise InputError(f"{photo.path}: no such photo")
-    card, facts = read_mapper_card(mapper), _base_facts(base)
-    if card.config.word_width != facts.word_width:
-        raise InputError(
-            f"the mapper {mapper} makes words {card.config.word_width} wide, the text encoders of {base} take "
-            f"{facts.word_width}; use a mapper trained for this base model"
-        )
-    tokenizer = load_tokenizer(facts.path)
-    known = {name: nouns.get(name, NOUN) for name in photos}
-    words = dict.fromkeys(photos, WORDS)
-    return place_people(prompt, known, tokenizer, words=words, keep_nouns=card.mode == "fuse"), card
-
-
-def _base_facts(base: str) -> "BaseFacts":
-    from facewright.personalise.base import find_base, read_base
-
-    if base == "bundled":
-        raise InputError("this install has no bundled base model; name a Stable Diffusion directory with --base")
-    return read_base(find_base(base))
-
-
-def _check_encoder(card: "MapperCard", encoder: "IdentityEncoder") -> None:
-    """The mapper maps the embeddings of this encoder."""
-    if card.encoder_layout is not None and encoder.name != card.encoder_layout:
-        raise InputError(
-            f"the mapper is for an encoder of layout {card.encoder_layout}, got {encoder.name}; "
-            "name its file with --encoder"
-        )
-    if card.encoder_sha256 is not None and encoder.sha256 != card.encoder_sha256:
-        raise InputError(
-            f"the mapper is for the encoder {card.encoder_sha256[:12]}, got {encoder.name} {encoder.sha256[:12]}; "
-            "name the right one with --encoder"
-        )
-    if encoder.width != card.config.identity_width:
-        raise InputError(
-            f"the mapper takes embeddings {card.config.identity_width} wide, the encoder {encoder.name} makes "
-            f"{encoder.width}; name the right one with --encoder"
-        )
+    return [
+        f"{out}: {len(rows):,} pictures, each the best of {best_of:,}; faces for {met} of {len(rows) * people} people",
+        f"mean of the weakest cosine {weakest:.3f}, encoder {scorer}",
+    ]
 
 
 def _photos(faces: Sequence[str]) -> dict[str, list["PhotoOf"]]:
@@ -230,7 +225,7 @@ def _photos(faces: Sequence[str]) -> dict[str, list["PhotoOf"]]:
 
     people: dict[str, list[PhotoOf]] = {}
     for text in faces:
-        name, photo = _pair(text, "--face NAME=PHOTO")
+        name, photo = pair(text, "--face NAME=PHOTO")
         numbered = re.fullmatch(r"(.+)#(\d+)", photo)
         if numbered and not Path(photo).exists():
             own = PhotoOf(Path(numbered[1]), int(numbered[2]))
@@ -240,19 +235,13 @@ def _photos(faces: Sequence[str]) -> dict[str, list["PhotoOf"]]:
     return people
 
 
-def _regions(layout: str, boxes: Mapping[str, str], names: Sequence[str]) -> "Tensor | str | None":
-    """What `draw_pictures` takes: masks where boxes are given, else the layout."""
-    if layout not in LAYOUTS:
-        raise InputError(f"--layout must be {' or '.join(LAYOUTS)}, got {layout!r}")
-    if not boxes:
-        return None if layout == "none" else layout
-    if boxes.keys() != set(names):
+def _boxes(boxes: Mapping[str, str], names: Sequence[str]) -> dict[str, tuple[float, float, float, float]]:
+    """A box for everybody, or none."""
+    if boxes and boxes.keys() != set(names):
         raise InputError(
             f"--box is needed for everybody or nobody: faces of {', '.join(names)}, boxes of {', '.join(boxes)}"
         )
-    from facewright.personalise.regions import box_masks
-
-    return box_masks([_box(name, boxes[name]) for name in names], (256, 256))
+    return {name: _box(name, boxes[name]) for name in names if boxes}
 
 
 def _box(name: str, text: str) -> tuple[float, float, float, float]:
@@ -261,45 +250,3 @@ def _box(name: str, text: str) -> tuple[float, float, float, float]:
     except ValueError as error:
         raise InputError(f"--box {name}={text}: expected left,top,right,bottom from 0 to 1") from error
     return left, top, right, bottom
-
-
-def _pairs(texts: Sequence[str], form: str) -> dict[str, str]:
-    return dict(_pair(text, form) for text in texts)
-
-
-def _pair(text: str, form: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name.strip() and equals and value.strip()):
-        raise InputError(f"{text!r} is not of the form {form}")
-    return name.strip(), value.strip()
-
-
-def _subjects(people: Sequence["PersonCrops"], nouns: Mapping[str, str], words: Sequence["Tensor"]) -> list["Subject"]:
-    from facewright.personalise.pictures import NOUN, Subject
-
-    return [Subject(person.name, own, nouns.get(person.name, NOUN)) for person, own in zip(people, words, strict=True)]
-
-
-def _tensor(row: "np.ndarray") -> "Tensor":
-    import torch
-
-    return torch.from_numpy(row)
-
-
-def _write(picture: "Kept", out: Path) -> dict[str, Any]:
-    """Write a picture at once, so that nothing is lost when a later one fails; its row of pictures.json."""
-    from PIL import Image
-
-    from facewright.training.atomic import atomic_path
-
-    path = out / f"{picture.number:03d}.png"
-    with atomic_path(path) as temporary:
-        Image.fromarray(picture.image).save(temporary, format="PNG")
-    return {
-        "file": path.name,
-        "candidate": picture.candidate,
-        "faces": picture.score.faces,
-        "cosines": dict(picture.score.cosines),
-        "weakest": picture.score.weakest,
-        "blackened_by_filter": picture.flagged,
-    }

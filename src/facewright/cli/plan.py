@@ -1,15 +1,19 @@
 """`facewright plan`: what a training run will cost."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facewright.cli.console import note, summary, write_json
+from facewright.errors import ConfigError
 
 if TYPE_CHECKING:
+    from facewright.cli.plan_recipe import PlannedStage, Sampling
     from facewright.cli.plan_work import Named
     from facewright.training.cost import Plan
+    from facewright.training.devices import Device
 
 GIB = 2**30
 
@@ -20,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file of a training run.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="TOML file of a training, or of a recipe of stages.")
+    ],
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings that override the file.")
     ] = None,
@@ -29,30 +35,55 @@ def plan(
     ] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Train here for some seconds instead.")] = False,
     seconds: Annotated[float, typer.Option("--seconds", min=0.0, help="How long --measure trains.")] = 20.0,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="What is trained, where CONFIG says too little to tell: decoder, ...")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")] = None,
 ) -> None:
     """Count parameters, operations and memory of a run, and say how long it takes on a device.
 
-    Nothing is read but CONFIG: the data need not be there. Times follow from throughput that somebody measured, scaled
-    by the operations of an image; the table with its sources is facewright/training/devices.toml. Memory leaves out
-    what the allocator and the libraries of a device take, about 3 GiB on a GPU.
+    Nothing is read but CONFIG, and for trainings that start from a generator its card: the data need not be there.
+    Times follow from throughput that somebody measured, scaled by the operations of an image; the table with its
+    sources is facewright/training/devices.toml. Memory leaves out frozen networks and what the allocator and the
+    libraries of a device take, about 3 GiB on a GPU. Of a recipe of stages, trainings and sampling are counted.
 
     Example:
 
         facewright plan recipes/ms1mv2_iresnet100.toml --device a100-8
     """
     from facewright.cli.plan_work import read_work
-    from facewright.training.cost import measure_speed, plan_of
-    from facewright.training.devices import expected_speed, find_device, known_devices
+    from facewright.cli.run_recipe import is_recipe, read_toml
+    from facewright.training.devices import find_device, known_devices
 
-    named = read_work(config, settings or ())
     known = None if device is None or measure else find_device(device)
+    figures: dict[str, Any] = {"config": str(config)}
+    if is_recipe(read_toml(config)):
+        from facewright.cli.plan_recipe import read_stages
+
+        if measure or kind is not None:
+            raise ConfigError(f"{config}: --measure and --kind are for one training; name the config of a stage")
+        more, lines = _plan_stages(read_stages(config, settings or ()), known)
+    else:
+        named = read_work(config, settings or (), kind=kind)
+        more, lines = _plan_training(named, known, (device or "cpu") if measure else None, seconds)
+    if known is None and not measure:
+        lines.append(f"time         name a device, or --measure; known: {', '.join(known_devices())}")
+    write_json(json_file, figures | more)
+    summary(lines)
+
+
+def _plan_training(
+    named: "Named", known: "Device | None", here: str | None, seconds: float
+) -> tuple[dict[str, Any], list[str]]:
+    """One training's figures and lines; `here` is the device to measure on, if any."""
+    from facewright.training.cost import measure_speed, plan_of
+    from facewright.training.devices import expected_speed
+
     counted = plan_of(named.work, processes=1 if known is None else known.count)
-    figures: dict[str, Any] = {"config": str(config), "kind": named.kind, "network": named.network, **_counts(counted)}
+    figures: dict[str, Any] = {"kind": named.kind, "network": named.network, **_counts(counted)}
     lines = _describe(named, counted)
     speed = None
-    if measure:
-        here = device or "cpu"
+    if here is not None:
         measured = measure_speed(named.work, device=here, seconds=seconds)
         figures["measured"] = {"device": here, **measured}
         speed = measured["flops_per_s"] / counted.training_flops
@@ -78,13 +109,64 @@ def plan(
             note(
                 f"{counted.device_bytes / GIB:.1f} GiB a device do not fit into {known.gib:g} GiB; raise schedule.parts"
             )
-    else:
-        lines.append(f"time         name a device, or --measure; known: {', '.join(known_devices())}")
     if speed is not None:
         figures |= {"images_per_s": speed, "hours": counted.images / speed / 3600}
         lines.append(f"time         {figures['hours']:,.1f} hours, without validation")
-    write_json(json_file, figures)
-    summary(lines)
+    return figures, lines
+
+
+def _plan_stages(stages: "Sequence[PlannedStage]", known: "Device | None") -> tuple[dict[str, Any], list[str]]:
+    """Every stage's figures and lines, and their sum."""
+    from facewright.cli.plan_work import Named
+
+    planned: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for stage in stages:
+        figures: dict[str, Any] = {}
+        if stage.cost is None:
+            told = ["not counted"]
+        elif isinstance(stage.cost, Named):
+            figures, told = _plan_training(stage.cost, known, None, 0.0)
+        else:
+            figures, told = _plan_sampling(stage.cost, known)
+        planned.append({"stage": stage.name, "command": stage.command, **figures})
+        lines += [f"[{stage.name}] {stage.command}: {told[0]}", *told[1:]]
+    flops = sum(figures.get("run_flop", 0.0) for figures in planned)
+    total = {"kind": "recipe", "stages": planned, "run_flop": flops}
+    lines.append(f"[all] {flops:.2e} FLOP in what is counted")
+    if known is not None:
+        total |= {"device": known.name, "hours": sum(figures.get("hours", 0.0) for figures in planned)}
+        lines.append(
+            f"time         {total['hours']:,.1f} hours on {known.what}, without validation and what is not counted"
+        )
+    return total, lines
+
+
+def _plan_sampling(sampling: "Sampling", known: "Device | None") -> tuple[dict[str, Any], list[str]]:
+    """What making pictures costs, if a device sustains as many operations as in the trainings measured on it."""
+    from facewright.training.devices import expected_speed
+
+    flops = sampling.image_flops * sampling.images
+    figures: dict[str, Any] = {
+        "kind": "sampling",
+        "images": sampling.images,
+        "gflop_an_image": sampling.image_flops / 1e9,
+        "run_flop": flops,
+    }
+    lines = [
+        f"{sampling.images:,} {sampling.what}",
+        f"operations   {sampling.image_flops / 1e12:.3f} TFLOP a picture; {flops:.2e} FLOP for all",
+    ]
+    if known is not None:
+        precision = "bf16" if any(row.precision == "half" for row in known.measured) else "fp32"
+        expected = expected_speed(
+            known, network="", training_flops=sampling.image_flops, precision=precision, batch=sampling.batch
+        )
+        figures |= {"images_per_s": expected.images_per_s, "hours": sampling.images / expected.images_per_s / 3600}
+        lines.append(
+            f"time         {figures['hours']:,.1f} hours, {expected.images_per_s:,.0f} pictures/s, by operations"
+        )
+    return figures, lines
 
 
 def _counts(counted: "Plan") -> dict[str, Any]:

@@ -17,10 +17,19 @@ KINDS = {
     "decoder": "a small decoder for a generator, distilled from its own",
     "control": "a control branch for a generator, which hint pictures then steer",
     "fewstep": "a generator for a few steps, distilled from one for many",
+    "personaliser": "the mapping from a face to words of a Stable Diffusion model, on captioned photos with masks",
+    "base": "a small base model of Stable Diffusion's form, from nothing, on captioned scenes of a pack's faces",
+    "prompts": "the classifier that says whether a picture shows what its prompt said, on a pack of aligned faces",
 }
 
-# What RUN/NAME.safetensors is called where it is not the kind: these write a whole generator.
-WRITTEN = {"decoder": "generator", "control": "generator", "fewstep": "generator"}
+# What RUN/NAME.safetensors is called where it is not the kind: three of these write a whole generator, "base" a folder.
+WRITTEN = {
+    "decoder": "generator",
+    "control": "generator",
+    "fewstep": "generator",
+    "personaliser": "mapper",
+    "base": "base/",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +43,8 @@ def register(app: typer.Typer) -> None:
 
 
 def _help(kind: str, what: str) -> str:
-    weights = f"{WRITTEN.get(kind, kind)}.safetensors"
+    written = WRITTEN.get(kind, kind)
+    weights = written if written.endswith("/") else f"{written}.safetensors"
     return (
         f"Train {what}.\n\n"
         f"RUN holds config.json, metrics.jsonl, last.pt and in the end curves.png and {weights}; the same "

@@ -8,6 +8,7 @@ from typing import Any
 from facewright import recognition
 from facewright.cli.console import note
 from facewright.cli.train_run import Run, first_progress, recipe_text, settings_of, sha256_of, write_weights
+from facewright.cli.train_runs_base import BaseRun, PromptsRun, train_base_model, train_prompts
 from facewright.cli.train_runs_derived import (
     ControlRun,
     DecoderRun,
@@ -17,6 +18,7 @@ from facewright.cli.train_runs_derived import (
     train_fewstep,
 )
 from facewright.cli.train_runs_diffusion import AutoencoderRun, GeneratorRun, train_autoencoder, train_generator
+from facewright.cli.train_runs_personalise import PersonaliserRun, train_personaliser_run
 from facewright.cli.train_validation import BEST_BY, validation
 from facewright.data.packs import read_pack
 from facewright.encoders.teacher import OnnxTeacher
@@ -111,4 +113,7 @@ RUNS: dict[str, tuple[type[Any], Callable[[Any, Path, str], Path]]] = {
     "decoder": (DecoderRun, train_decoder),
     "control": (ControlRun, train_control),
     "fewstep": (FewStepRun, train_fewstep),
+    "personaliser": (PersonaliserRun, train_personaliser_run),
+    "base": (BaseRun, train_base_model),
+    "prompts": (PromptsRun, train_prompts),
 }

@@ -26,14 +26,24 @@ from facewright.personalise.losses import (
 )
 from facewright.personalise.mapper import Mapper, load_mapper, read_mapper_card, save_mapper
 from facewright.personalise.mapping import Mapping, MappingConfig
+from facewright.personalise.picture_folder import PictureFolder, find_picture_folders, prompt_text
 from facewright.personalise.pictures import Drawn, PictureConfig, Subject, draw_pictures
 from facewright.personalise.postfuse import PostFuse
 from facewright.personalise.prompts import Placed, find_people, place_people
 from facewright.personalise.regions import box_masks, columns, regional_attention
 from facewright.personalise.scoring import Kept, PictureScore, keep_best, match_people, score_picture
+from facewright.personalise.subject_build import SubjectConfig, SubjectReport, make_subjects, read_captions
+from facewright.personalise.subject_folder import SubjectFolder
+from facewright.personalise.subject_segment import Segmenter, load_segmenter
 from facewright.personalise.text import TextConfig, TextEncoder, insert_words
+from facewright.personalise.train_checks import PersonaliserChecks, drawn_checks
+from facewright.personalise.train_denoiser import BaseModel
+from facewright.personalise.train_people import People, read_people
+from facewright.personalise.train_personaliser import Trained, train_personaliser
+from facewright.personalise.train_recipe import PersonaliserTraining
 
 __all__ = [
+    "BaseModel",
     "BiSeNet",
     "Conditioning",
     "Drawn",
@@ -43,14 +53,23 @@ __all__ = [
     "Mapping",
     "MappingConfig",
     "MultiScaleEncoder",
+    "People",
+    "PersonaliserChecks",
+    "PersonaliserTraining",
     "PhotoOf",
     "PictureConfig",
+    "PictureFolder",
     "PictureScore",
     "Placed",
     "PostFuse",
+    "Segmenter",
     "Subject",
+    "SubjectConfig",
+    "SubjectFolder",
+    "SubjectReport",
     "TextConfig",
     "TextEncoder",
+    "Trained",
     "average_identities",
     "box_masks",
     "cgdr_loss",
@@ -58,8 +77,10 @@ __all__ = [
     "columns",
     "denoising_loss",
     "draw_pictures",
+    "drawn_checks",
     "encode_people",
     "find_people",
+    "find_picture_folders",
     "fuse_people",
     "insert_people",
     "insert_words",
@@ -68,16 +89,22 @@ __all__ = [
     "load_base",
     "load_identity_encoder",
     "load_mapper",
+    "load_segmenter",
     "localisation_loss",
     "localisation_losses",
+    "make_subjects",
     "match_people",
     "place_people",
+    "prompt_text",
     "read_base",
+    "read_captions",
     "read_mapper_card",
+    "read_people",
     "regional_attention",
     "save_mapper",
     "score_picture",
     "text_only_steps",
     "total_loss",
+    "train_personaliser",
     "union_mask",
 ]

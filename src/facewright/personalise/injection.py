@@ -76,7 +76,7 @@ def inserting(encoder: nn.Module, words: Mapping[str, Tensor], *, spans: Mapping
     Raises:
         InputError: the encoder has no such module; and as `insert_people`, from within the block.
     """
-    embedding = _embedding_module(encoder)
+    embedding = embedding_module(encoder)
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:  # noqa: ARG001 - the shape of torch's hooks
         return insert_people(output, words, spans=spans)
@@ -88,7 +88,8 @@ def inserting(encoder: nn.Module, words: Mapping[str, Tensor], *, spans: Mapping
         handle.remove()
 
 
-def _embedding_module(encoder: nn.Module) -> nn.Module:
+def embedding_module(encoder: nn.Module) -> nn.Module:
+    """The module of a CLIP text encoder that adds token and position embeddings."""
     for module in encoder.modules():
         if hasattr(module, "token_embedding") and hasattr(module, "position_embedding"):
             return module

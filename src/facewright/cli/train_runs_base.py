@@ -1,0 +1,223 @@
+"""What `facewright train` runs for a small base model of personalised pictures, and for the classifier of prompts."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from facewright import diffusion
+from facewright.cli.train_run import Run, first_progress, recipe_text, settings_of
+from facewright.errors import ConfigError
+from facewright.personalise.base_autoencoder import BaseAutoencoderTraining, train_base_autoencoder
+from facewright.personalise.base_checks import BaseChecks, draw_checks
+from facewright.personalise.base_folder import make_pipeline, save_base
+from facewright.personalise.base_latents import SceneLatents, scene_latents, world_fingerprint
+from facewright.personalise.base_networks import check_size, latent_side, make_autoencoder, make_scheduler
+from facewright.personalise.base_tokenizer import SPARE_WORDS, make_tokenizer
+from facewright.personalise.prompt_classifier import load_prompt_classifier, save_prompt_classifier
+from facewright.personalise.prompt_classifier_training import PromptTraining, train_prompt_classifier
+from facewright.personalise.train_base import BaseTraining, TextToImage, make_text_to_image, train_base
+from facewright.personalise.world_captions import vocabulary
+from facewright.personalise.world_faces import Manifest, WorldFaces, read_world_faces, with_guesses
+from facewright.personalise.world_scenes import World, WorldConfig
+from facewright.training.atomic import atomic_path
+from facewright.training.processes import current
+from facewright.weights import Card, read_card
+from facewright.weights.store import tensors_sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldRun(Run):
+    """A training on the miniature world."""
+
+    pack: Path  # aligned faces
+    manifest: tuple[Manifest, ...] = ()  # what is known of the pack's people
+    tables: Path = Path()  # the folder that relative paths of the manifests start from
+    world: WorldConfig = field(default_factory=WorldConfig)
+
+    def faces(self) -> WorldFaces:
+        """The pack with what the manifests say."""
+        return read_world_faces(self.pack, [replace(each, file=self.tables / each.file) for each in self.manifest])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseRun(WorldRun):
+    """A base model: an autoencoder, then text encoder and denoiser."""
+
+    autoencoder: BaseAutoencoderTraining
+    recipe: BaseTraining
+    scenes: int = 100_000  # different pictures that text encoder and denoiser are trained on
+    held_out: int = 512  # scenes of held-out people whose loss is measured
+    prompts: Path | None = None  # .safetensors of `facewright train prompts`: says who is what where no manifest does
+    sure: float = 0.9  # probability from which it is believed
+    checks: BaseChecks | None = None  # pictures made at every save, and judged where `prompts` is given
+    name: str = "miniature-base"
+
+    def __post_init__(self) -> None:
+        if self.scenes < 1 or self.held_out < 0:
+            raise ConfigError(f"scenes must be at least 1 and held_out at least 0, got {self.scenes}, {self.held_out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptsRun(WorldRun):
+    """The classifier that says whether a picture shows what its prompt said."""
+
+    recipe: PromptTraining
+    name: str = "prompts"
+
+
+def train_prompts(config: PromptsRun, out: Path, device: str) -> Path:
+    """Train, and write the classifier with its card to RUN/prompts.safetensors; the card says its accuracies."""
+    faces = config.faces()
+    with first_progress("training the prompt classifier") as progress:
+        network, measured = train_prompt_classifier(
+            faces, config.world, config.recipe, out=out, device=device, progress=progress, settings=settings_of(config)
+        )
+    path = out / "prompts.safetensors"
+    if current().first:
+        save_prompt_classifier(
+            path,
+            network,
+            name=config.name,
+            data=config.data,
+            licence=config.licence,
+            recipe=recipe_text("cross-entropy of style, gender and age, on photos and on scenes", config.recipe),
+            measured={f"accuracy_{name}_of_held_out_people": value for name, value in measured.items()},
+        )
+    return path
+
+
+def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
+    """Train the autoencoder in RUN/autoencoder, encode the scenes, train the rest; write RUN/base at every save."""
+    faces, classifier = _faces(config, device)
+    made_with = {} if config.prompts is None else {"prompts": read_card(config.prompts).sha256}
+    tokenizer = make_tokenizer([*vocabulary(faces.groups), *SPARE_WORDS], length=config.recipe.text.length)
+    _check_networks(config, tokenizer)
+    trained = World(faces, faces.rows(held_out=False), config.world, seed=config.recipe.schedule.seed)
+    unseen = World(faces, faces.rows(held_out=True), config.world, seed=config.recipe.schedule.seed)
+    with first_progress("training the autoencoder") as progress:
+        autoencoder = train_base_autoencoder(
+            trained,
+            config.autoencoder,
+            out=out / "autoencoder",
+            device=device,
+            progress=progress,
+            settings=_autoencoder_settings(config),
+        )
+    made_with |= {"autoencoder": tensors_sha256(autoencoder.state_dict()), "world": world_fingerprint(trained)}
+    on_device = copy.deepcopy(autoencoder).to(device)
+    with first_progress("encoding the scenes") as progress:
+        scenes = scene_latents(
+            trained, on_device, tokenizer, count=config.scenes, cache=out / "latents", progress=progress
+        )
+    held_out = _held_out(unseen, on_device, tokenizer, scenes, count=config.held_out)
+
+    def pipeline(networks: TextToImage) -> Any:
+        return make_pipeline(
+            autoencoder=autoencoder,
+            text_encoder=networks.text_encoder,
+            tokenizer=tokenizer,
+            denoiser=networks.denoiser,
+            scheduler=make_scheduler(config.recipe.target),
+        )
+
+    card = _base_card(config)
+
+    def keep(networks: TextToImage) -> None:
+        save_base(out / "base", pipeline(networks), card)
+
+    with first_progress("training text encoder and denoiser") as progress:
+        networks = train_base(
+            scenes,
+            held_out,
+            tokenizer,
+            config.recipe,
+            out=out,
+            device=device,
+            progress=progress,
+            settings={**settings_of(config), "made_with": made_with},
+            on_save=keep,
+            measure=_measure(config.checks, pipeline, classifier, out),
+        )
+    if current().first:
+        keep(networks)
+    return out / "base"
+
+
+def _faces(config: BaseRun, device: str) -> tuple[WorldFaces, Any]:
+    """The faces with the classifier's guesses, and the classifier; None without one."""
+    faces = config.faces()
+    if config.prompts is None:
+        return faces, None
+    classifier = load_prompt_classifier(config.prompts, device=device)
+
+    def guess(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        judged = classifier.judge(crops)
+        return judged["gender"], judged["age"]
+
+    return with_guesses(faces, guess, sure=config.sure), classifier
+
+
+def _check_networks(config: BaseRun, tokenizer: Any) -> None:
+    """Refuse networks that are too large or do not fit the pictures, before anything is trained."""
+    sizes = config.autoencoder.sizes
+    latent = latent_side(config.world.size, sizes, config.recipe.denoiser)
+    with torch.device("meta"):  # counted without memory
+        networks = make_text_to_image(config.recipe, tokenizer, channels=sizes.channels, latent=latent)
+        check_size(networks, make_autoencoder(sizes, picture=config.world.size))
+
+
+def _autoencoder_settings(config: BaseRun) -> dict[str, Any]:
+    """Of the config what the autoencoder depends on; its schedule is the trainer's."""
+    settings = settings_of(config)
+    own = {key: value for key, value in settings["autoencoder"].items() if key != "schedule"}
+    return {"pack": settings["pack"], "world": settings["world"], "autoencoder": own}
+
+
+def _held_out(world: World, autoencoder: Any, tokenizer: Any, like: SceneLatents, *, count: int) -> SceneLatents:
+    if not count:
+        return SceneLatents(like.latents[:0], like.ids[:0])
+    return scene_latents(world, autoencoder, tokenizer, count=count, cache=None)
+
+
+def _measure(
+    checks: BaseChecks | None, pipeline: Callable[[TextToImage], Any], classifier: Any, out: Path
+) -> Callable[[TextToImage, int], Mapping[str, float]] | None:
+    """What the training measures of its pictures, and shows in RUN/previews; None without checks."""
+    if checks is None:
+        return None
+
+    def measure(networks: TextToImage, images: int) -> Mapping[str, float]:
+        answers = None if classifier is None else classifier.answers
+        pictures, figures = draw_checks(pipeline(networks), checks, answers=answers)
+        if current().first:
+            with atomic_path(out / "previews" / f"{images:09d}.png") as temporary:
+                Image.fromarray(diffusion.picture_grid(pictures)).save(temporary, format="PNG")
+        return figures
+
+    return measure
+
+
+def _base_card(config: BaseRun) -> Card:
+    recipe = config.recipe
+    how = "text encoder and denoiser trained together on captioned scenes of the miniature world"
+    return Card(
+        name=config.name,
+        kind="base",
+        architecture={
+            "pipeline": "StableDiffusionPipeline",
+            "text": asdict(recipe.text),
+            "denoiser": asdict(recipe.denoiser),
+            "autoencoder": asdict(config.autoencoder.sizes),
+            "target": recipe.target,
+        },
+        data=config.data,
+        licence=config.licence,
+        recipe=f"{recipe_text(how, recipe)}. Its autoencoder: {recipe_text('absolute errors', config.autoencoder)}",
+        input=None,
+    )

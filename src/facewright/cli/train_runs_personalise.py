@@ -1,0 +1,159 @@
+"""What `facewright train personaliser` runs."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facewright import encoders, personalise
+from facewright.align import load_detector
+from facewright.cli.train_run import Run, first_progress, recipe_text, settings_of
+from facewright.errors import ConfigError
+from facewright.personalise.base import read_base
+from facewright.personalise.identities import IdentityEncoder, MultiScaleEncoder
+from facewright.personalise.subject_folder import SubjectFolder
+from facewright.personalise.train_checks import PersonaliserChecks, drawn_checks
+from facewright.personalise.train_denoiser import BaseModel
+from facewright.personalise.train_people import People, read_people
+from facewright.personalise.train_personaliser import Identify, Trained, train_personaliser
+from facewright.personalise.train_recipe import PersonaliserTraining
+from facewright.training.processes import current
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonaliserRun(Run):
+    """The mapping of a personaliser, for one encoder and one base model."""
+
+    subjects: Path  # folder of captioned photos with masks: FastComposer's, or of `facewright subjects`
+    base: Path  # directory of a Stable Diffusion 1.x, 2.x or XL model in the form of diffusers
+    recipe: PersonaliserTraining
+    encoder: Path | None = None  # .safetensors, whose embeddings are mapped; None: the bundled encoder
+    start: Path | None = None  # .safetensors of a mapper to start from; None: from the beginning
+    detector: str = "mtcnn"  # finds the faces of photos that do not say where they are, and those of the checks
+    base_precision: str = "float32"  # of the frozen parts: float32, float16 or bfloat16
+    checks: PersonaliserChecks | None = None  # pictures drawn of held-out people and judged
+    name: str = "personaliser"
+
+
+def train_personaliser_run(config: PersonaliserRun, out: Path, device: str) -> Path:
+    """Train, and write the averaged mapper to RUN/mapper.safetensors at every save.
+
+    Where the denoiser was trained too, the base model that goes with it is written to RUN/base in the end.
+    """
+    recipe = config.recipe
+    folder, facts = SubjectFolder(config.subjects), read_base(config.base)
+    if recipe.trained != "mapping" and config.base_precision != "float32":
+        raise ConfigError(f"a denoiser is trained in float32, base_precision is {config.base_precision}")
+    start = None if config.start is None else personalise.load_mapper(config.start)
+    encoder = personalise.load_identity_encoder(config.encoder or "bundled", device=device)
+    people = _people(folder, encoder, config, out)
+    pipe = personalise.load_base(facts.path, device=device, precision=config.base_precision)
+    base = BaseModel(pipe, size=recipe.size)
+    how = (
+        f"words of {encoder.name} (sha256 {encoder.sha256}) for the base model {facts.path.name}, "
+        f"{len(set(people.person[~people.held_out]))} people on {len(people.photos(held_out=False))} photos"
+    )
+
+    def keep(trained: Trained) -> None:
+        if current().first:
+            personalise.save_mapper(
+                out / "mapper.safetensors",
+                trained.mapper,
+                name=config.name,
+                data=config.data,
+                licence=config.licence,
+                recipe=recipe_text(how, recipe),
+                encoder_sha256=encoder.sha256,
+            )
+
+    with first_progress("training the personaliser") as progress:
+        trained = train_personaliser(
+            people,
+            base,
+            recipe,
+            out=out,
+            device=device,
+            progress=progress,
+            settings={**settings_of(config), "made_with": {"encoder": encoder.sha256}},
+            start=start,
+            identify=_identify(encoder) if recipe.identity > 0 else None,
+            on_save=keep,
+            measure=None if config.checks is None else _measure(config.checks, people, pipe, config, out, device),
+        )
+    keep(trained)
+    if trained.denoiser is not None and current().first:
+        _write_base(pipe, trained.denoiser, out / "base")
+    return out / "mapper.safetensors"
+
+
+def _people(folder: SubjectFolder, encoder: IdentityEncoder, config: PersonaliserRun, out: Path) -> People:
+    """Find the people once, on the first process; the others read what it found."""
+
+    def read(*, shown: bool) -> People:
+        with first_progress("finding the people") as progress:
+            return read_people(
+                folder,
+                encoder,
+                lambda: load_detector(config.detector),
+                cache=out / "people",
+                expression_width=config.recipe.expression_width,
+                held_out=config.recipe.held_out,
+                progress=progress if shown else None,
+            )
+
+    if current().first:
+        people = read(shown=True)
+        current().wait()
+        return people
+    current().wait()
+    return read(shown=False)
+
+
+def _identify(encoder: IdentityEncoder) -> Identify:
+    """The encoder as a function that gradients run through; its weights are frozen."""
+    if isinstance(encoder, MultiScaleEncoder):
+        return encoder.network.requires_grad_(requires_grad=False)
+    if isinstance(encoder, encoders.Encoder):
+        return encoder.requires_grad_(requires_grad=False)
+    raise ConfigError(f"gradients do not run through the encoder {encoder.name!r}; set recipe.identity = 0")
+
+
+def _measure(
+    checks: PersonaliserChecks, people: People, pipe: Any, config: PersonaliserRun, out: Path, device: str
+) -> Callable[[Trained, int], dict[str, float]]:
+    """The checks with their judges."""
+    from facewright.evaluation.personalised_text import load_clip
+
+    judge = encoders.load(checks.encoder or "bundled", device=device)
+    measure = drawn_checks(
+        people,
+        pipe,
+        checks,
+        detector=load_detector(config.detector),
+        judge=judge,
+        judge_name=judge.name,
+        scorer=None if checks.clip is None else load_clip(checks.clip, device=device),
+        previews=out / "previews",
+    )
+    return lambda trained, images: dict(measure(trained, images))
+
+
+def _write_base(pipe: Any, denoiser: "nn.Module", folder: Path) -> None:
+    """Write the base model with another denoiser; an earlier one at `folder` is replaced when the new one is whole."""
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    before = pipe.unet
+    pipe.unet = denoiser
+    try:
+        pipe.save_pretrained(fresh)
+    finally:
+        pipe.unet = before
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

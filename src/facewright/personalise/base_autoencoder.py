@@ -1,0 +1,119 @@
+"""Train the autoencoder of a small base model on the miniature world."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facewright.data.images import to_tensor
+from facewright.diffusion.adversarial import step_errors
+from facewright.errors import ConfigError
+from facewright.personalise.base_networks import AutoencoderSizes, make_autoencoder, standardise
+from facewright.personalise.world_scenes import World
+from facewright.training.precision import arithmetic
+from facewright.training.trainer import Losses, Schedule, Trainer
+
+MEASURED = 1024  # pictures that the latents' mean and spread are measured on
+PART = 64  # pictures that are encoded together
+
+
+@dataclass(frozen=True)
+class BaseAutoencoderTraining:
+    """How it is trained."""
+
+    schedule: Schedule
+    sizes: AutoencoderSizes = field(default_factory=AutoencoderSizes)
+    edge_weight: float = 1.0  # of the differences between neighbouring pixels
+    prior_weight: float = 1e-3  # of the divergence of a latent's distribution from the unit normal, per number
+
+    def __post_init__(self) -> None:
+        if self.edge_weight < 0 or self.prior_weight < 0:
+            raise ConfigError(
+                f"edge_weight and prior_weight must be at least 0, got {self.edge_weight} and {self.prior_weight}"
+            )
+
+
+def train_base_autoencoder(
+    world: World,
+    config: BaseAutoencoderTraining,
+    *,
+    out: Path,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Any:
+    """Train an `AutoencoderKL` on as many scenes as the schedule has images; the same call again resumes.
+
+    The loss is the absolute error of pixels and of differences between neighbouring pixels, plus the divergence of
+    the latents' distributions from the unit normal (Kingma & Welling 2014). The latents that come back are unit normal
+    in each channel over the world's pictures, which is done by `standardise`.
+
+    Args:
+        world: of people who are not held out.
+        config: the recipe.
+        out: run folder.
+        device: such as "cpu" or "cuda".
+        progress: called with (images seen, images in all).
+        settings: kept in RUN/config.json; a resumed run must share them.
+
+    Returns:
+        The network with its averaged weights, in eval mode, on the CPU.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.schedule.seed)
+        network = make_autoencoder(config.sizes, picture=world.config.size)
+    network = network.to(memory_format=torch.channels_last)
+    trainer = Trainer(
+        network, config.schedule, out=out, device=device, config={"kind": "base autoencoder", **(settings or {})}
+    )
+
+    def losses(images: Tensor, generator: torch.Generator) -> Losses:
+        given = images.to(device).contiguous(memory_format=torch.channels_last)
+        latents = network.encode(given).latent_dist
+        mean, log_variance = latents.mean.float(), latents.logvar.float()
+        noise = torch.randn(mean.shape, generator=generator).to(device)
+        rebuilt = network.decode(mean + (0.5 * log_variance).exp() * noise).sample.float()
+        error = rebuilt - given
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+        return {
+            "pixels": error.abs().mean(),
+            "edges": config.edge_weight * step_errors(error),
+            "prior": config.prior_weight * divergence.mean(),
+        }
+
+    trainer.fit(
+        losses,
+        samples=config.schedule.images,
+        load=lambda indices: to_tensor(world.images(indices.tolist())),
+        progress=progress,
+    )
+    trained = make_autoencoder(config.sizes, picture=world.config.size)
+    trained.load_state_dict(trainer.averaged())
+    trained.eval()
+    on_device = trained.to(device)
+    latents = encode_pictures(on_device, world.images(range(min(MEASURED, config.schedule.images))))
+    trained = on_device.cpu()
+    measured = torch.from_numpy(latents).float()
+    standardise(trained, measured.mean((0, 2, 3)), measured.std((0, 2, 3)))
+    return trained
+
+
+@torch.inference_mode()
+def encode_pictures(autoencoder: Any, images: np.ndarray) -> np.ndarray:
+    """The mean latents of pictures, float16 (B, C, h, w).
+
+    Args:
+        autoencoder: `AutoencoderKL` in eval mode, on any device.
+        images: uint8 (B, H, W, 3) RGB.
+    """
+    device = autoencoder.device
+    parts = []
+    with arithmetic("auto", device):
+        for part in to_tensor(images).split(PART):
+            given = part.to(device).contiguous(memory_format=torch.channels_last)
+            parts.append(autoencoder.encode(given).latent_dist.mean.half().cpu())
+    return torch.cat(parts).numpy()

@@ -1,0 +1,132 @@
+"""Scenes of the miniature world encoded once: latents on disk in parts, and tokenized captions."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facewright.errors import ConfigError, DataError
+from facewright.personalise.base_autoencoder import encode_pictures
+from facewright.personalise.world_scenes import World
+from facewright.training.atomic import atomic_path
+from facewright.training.processes import current
+from facewright.weights.store import tensors_sha256
+
+PART = 2048  # scenes of a file
+MADE_WITH = "made_with.json"
+HASHED = 64  # faces whose pixels count in a fingerprint
+
+
+@dataclass(frozen=True)
+class SceneLatents:
+    """Encoded scenes.
+
+    latents: float16 (N, C, h, w), about unit normal.
+    ids: int64 (N, T), tokens of the captions.
+    """
+
+    latents: np.ndarray
+    ids: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.latents.ndim != 4 or self.ids.ndim != 2 or len(self.latents) != len(self.ids):
+            raise DataError(
+                f"latents must be (N, C, h, w) and ids (N, T), got {self.latents.shape} and {self.ids.shape}"
+            )
+
+
+def world_fingerprint(world: World) -> str:
+    """A hash of everything that its scenes depend on: faces, what is known of them, config and seed."""
+    faces, rows = world.faces, world.rows
+    digest = hashlib.sha256(json.dumps([asdict(world.config), world.seed, faces.groups]).encode())
+    for array in (rows, faces.gender[rows], faces.age[rows], faces.group[rows], faces.pack.labels[rows]):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for row in rows[np.unique(np.linspace(0, len(rows) - 1, HASHED).astype(int))].tolist():
+        digest.update(np.ascontiguousarray(faces.pack.images[row]).tobytes())
+    return digest.hexdigest()
+
+
+def token_ids(captions: Sequence[str], tokenizer: Any) -> np.ndarray:
+    """Tokens of captions with start, end and padding, int64 (N, T); what is too long is cut at its end."""
+    different = list(dict.fromkeys(captions))
+    ids = tokenizer(different, padding="max_length", truncation=True, max_length=tokenizer.model_max_length).input_ids
+    number = {caption: place for place, caption in enumerate(different)}
+    return np.array(ids, np.int64)[[number[caption] for caption in captions]]
+
+
+def scene_latents(
+    world: World,
+    autoencoder: Any,
+    tokenizer: Any,
+    *,
+    count: int,
+    cache: Path | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SceneLatents:
+    """Draw and encode the world's first scenes.
+
+    Args:
+        world: whose scenes.
+        autoencoder: `AutoencoderKL` in eval mode, on any device.
+        tokenizer: of the captions.
+        count: scenes.
+        cache: folder for the latents, so that an interrupted call goes on and the next one is quick; None keeps none.
+        progress: called with (scenes done, scenes in all).
+
+    Raises:
+        ConfigError: the folder holds latents of another world or autoencoder.
+        DataError: a file in it is damaged.
+    """
+    captions = [world.scene(number).caption for number in range(count)]
+    processes = current()
+    if cache is not None and processes.first:
+        sha256 = tensors_sha256(autoencoder.state_dict())
+        _claim(cache, {"autoencoder": sha256, "world": world_fingerprint(world), "part": PART})
+    parts = []
+    for start in range(0, count, PART):
+        numbers = range(start, min(start + PART, count))
+        file = None if cache is None else cache / f"{start // PART:05d}.npy"
+        if file is None:
+            parts.append(encode_pictures(autoencoder, world.images(numbers)))
+        else:
+            if processes.first and not _holds(file, len(numbers)):
+                made = encode_pictures(autoencoder, world.images(numbers))
+                with atomic_path(file) as temporary, temporary.open("wb") as stream:
+                    np.save(stream, made)
+            processes.wait()
+            parts.append(_read(file)[: len(numbers)])
+        if progress is not None:
+            progress(numbers.stop, count)
+    return SceneLatents(np.concatenate(parts), token_ids(captions, tokenizer))
+
+
+def _claim(cache: Path, made_with: Mapping[str, Any]) -> None:
+    """Note what latents are made of in a new folder, or check that it is what the folder was begun with."""
+    note = cache / MADE_WITH
+    if note.exists():
+        try:
+            before = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{note} cannot be read ({error}); delete {cache} to encode the scenes anew") from error
+        if other := sorted(key for key in made_with if before.get(key) != made_with[key]):
+            raise ConfigError(f"{cache} was made with another {', '.join(other)}; give the same, or another --out")
+        return
+    with atomic_path(note) as temporary:
+        temporary.write_text(json.dumps(made_with, indent=2) + "\n", encoding="utf-8")
+
+
+def _holds(file: Path, count: int) -> bool:
+    """Whether a part is there with at least so many scenes; the last one of an earlier, shorter call may have fewer."""
+    return file.is_file() and len(_read(file)) >= count
+
+
+def _read(file: Path) -> np.ndarray:
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{file} cannot be read ({error}); delete it to encode its scenes anew") from error
+    return np.asarray(found)
