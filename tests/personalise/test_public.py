@@ -6,7 +6,9 @@ from facewright import personalise
 
 def test_public_names() -> None:
     assert personalise.__all__ == [
+        "BaseAutoencoderTraining",
         "BaseModel",
+        "BaseTraining",
         "BiSeNet",
         "Conditioning",
         "Drawn",
@@ -25,6 +27,7 @@ def test_public_names() -> None:
         "PictureScore",
         "Placed",
         "PostFuse",
+        "PromptClassifier",
         "Segmenter",
         "Subject",
         "SubjectConfig",
@@ -33,6 +36,8 @@ def test_public_names() -> None:
         "TextConfig",
         "TextEncoder",
         "Trained",
+        "World",
+        "WorldConfig",
         "average_identities",
         "box_masks",
         "cgdr_loss",
@@ -52,6 +57,7 @@ def test_public_names() -> None:
         "load_base",
         "load_identity_encoder",
         "load_mapper",
+        "load_prompt_classifier",
         "load_segmenter",
         "localisation_loss",
         "localisation_losses",
@@ -63,13 +69,17 @@ def test_public_names() -> None:
         "read_captions",
         "read_mapper_card",
         "read_people",
+        "read_world_faces",
         "regional_attention",
         "save_mapper",
         "score_picture",
         "text_only_steps",
         "total_loss",
+        "train_base",
+        "train_base_autoencoder",
         "train_personaliser",
         "union_mask",
+        "write_world",
     ]
 
 

@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from facewright import __version__
 from facewright.cli.console import note
+from facewright.cli.options import guard
 from facewright.errors import FaceError
 
 # In the order of the help page. A command's module imports what it needs inside its function, so that help is quick.
@@ -36,6 +37,7 @@ COMMANDS = (
 )
 
 _WRITE_FAILED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_WRONG_PATH = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def build() -> typer.Typer:
@@ -68,6 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         command = typer.main.get_command(build())
+        guard(command)
         code = command.main(list(arguments), prog_name="facewright", standalone_mode=False) or 0
     except TyperException as error:  # how typer reports a wrong call
         note(f"facewright: {_usage_sentence(error)}")
@@ -78,14 +81,14 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.errno == errno.EPIPE:
             return _closed_pipe()
-        if error.errno not in _WRITE_FAILED:
-            raise
-        where = f" at {error.filename}" if error.filename else ""
-        note(
-            f"facewright: {os.strerror(error.errno)}{where}; what was finished is kept: "
-            "make room or allow writing there, then run the same command again."
-        )
-        return 1
+        where = f"{error.filename}: " if error.filename else ""
+        if error.errno in _WRITE_FAILED:
+            note(f"facewright: {where}{os.strerror(error.errno)}; make room or allow writing there, then run this command again.")
+            return 1
+        if error.errno in _WRONG_PATH and where:
+            note(f"facewright: {where}{os.strerror(error.errno)}; name another path.")
+            return 2
+        raise
     except KeyboardInterrupt:
         code = 130
     if code == 130:

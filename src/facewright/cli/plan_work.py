@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from facewright import diffusion
 from facewright.cli.configs import read_config
-from facewright.cli.plan_steps import Autoencoder, CodedRoundTrip, ControlStep, DecoderStep, FewStepStep, RoundTrip
+from facewright.cli.plan_steps import CodedRoundTrip, ControlStep, DecoderStep, FewStepStep, RoundTrip
 from facewright.cli.run_recipe import read_toml
 from facewright.cli.train_runs import RUNS, EncoderRun, RecogniserRun
 from facewright.cli.train_runs_derived import ControlRun, DecoderRun, FewStepRun
 from facewright.cli.train_runs_diffusion import AutoencoderRun, GeneratorRun
 from facewright.diffusion.controlnet import HINT_FACTOR
-from facewright.diffusion.generator import IMAGE_SIZE, architecture, autoencoder_architecture, build_autoencoder
+from facewright.diffusion.generator import IMAGE_SIZE, autoencoder_architecture, build_autoencoder
 from facewright.encoders import SlimFaceNet
 from facewright.errors import ConfigError, InputError
 from facewright.training.cost import Work
@@ -148,8 +148,12 @@ def _autoencoder(config: AutoencoderRun, known: Known) -> Named:
 
 def _generator(config: GeneratorRun, known: Known) -> Named:
     network, recipe = config.recipe.network, config.recipe
-    autoencoder = _autoencoder_of(config, known)
-    side = IMAGE_SIZE // autoencoder.factor
+    made = {
+        "autoencoder": _autoencoder_of(config, known),
+        "denoiser": asdict(network),
+        "diffusion": asdict(recipe.diffusion),
+    }
+    side = side_of(made)
     work = Work(
         build=lambda: diffusion.ConditionalUNet(network),
         inputs=lambda count: noisy(network, side, count),
@@ -157,22 +161,18 @@ def _generator(config: GeneratorRun, known: Known) -> Named:
     )
     without = ", without its identity term" if recipe.identity_weight else ""
     what = f"the denoiser on {side} x {side} latents, encoded before{without}"
-    made = architecture(autoencoder.config, network, recipe.diffusion)
     return Named("generator", config.name, "unet", what, work, made)
 
 
-def _autoencoder_of(config: GeneratorRun, known: Known) -> Autoencoder:
+def _autoencoder_of(config: GeneratorRun, known: Known) -> Architecture:
     """What a generator is trained on; where its file is not there yet, the usual autoencoder of so many channels."""
     if config.autoencoder in known:
-        values = known[config.autoencoder]
-    elif config.autoencoder.is_file():
-        values = read_card(config.autoencoder).architecture
-    else:
-        channels, vq = config.recipe.network.channels, diffusion.VQConfig()
-        small = diffusion.AutoencoderConfig(channels=channels)
-        values = autoencoder_architecture(vq if channels == vq.channels else small)
-    with torch.device("meta"):
-        return build_autoencoder(values)
+        return known[config.autoencoder]
+    if config.autoencoder.is_file():
+        return read_card(config.autoencoder).architecture
+    channels, vq = config.recipe.network.channels, diffusion.VQConfig()
+    small = diffusion.AutoencoderConfig(channels=channels)
+    return autoencoder_architecture(vq if channels == vq.channels else small)
 
 
 def architecture_of(generator: Path | None, known: Known) -> Architecture:
@@ -201,8 +201,9 @@ def unet_of(made: Architecture) -> diffusion.UNetConfig:
 
 def side_of(made: Architecture) -> int:
     """The side of a generator's latents."""
-    with torch.device("meta"):
-        return IMAGE_SIZE // build_autoencoder(made["autoencoder"]).factor
+    values = made["autoencoder"]
+    vq = values.get("kind") == "vq"
+    return IMAGE_SIZE // (2 ** (len(values["multipliers"]) - 1) if vq else diffusion.Autoencoder.factor)
 
 
 def noisy(network: diffusion.UNetConfig, side: int, count: int) -> tuple[Tensor, ...]:

@@ -4,6 +4,7 @@ Importing this room imports neither diffusers nor transformers; drawing does.
 """
 
 from facewright.personalise.base import load_base, read_base
+from facewright.personalise.base_autoencoder import BaseAutoencoderTraining, train_base_autoencoder
 from facewright.personalise.bisenet import BiSeNet
 from facewright.personalise.conditioning import Conditioning, encode_people
 from facewright.personalise.delay import text_only_steps
@@ -29,6 +30,7 @@ from facewright.personalise.mapping import Mapping, MappingConfig
 from facewright.personalise.picture_folder import PictureFolder, find_picture_folders, prompt_text
 from facewright.personalise.pictures import Drawn, PictureConfig, Subject, draw_pictures
 from facewright.personalise.postfuse import PostFuse
+from facewright.personalise.prompt_classifier import PromptClassifier, load_prompt_classifier
 from facewright.personalise.prompts import Placed, find_people, place_people
 from facewright.personalise.regions import box_masks, columns, regional_attention
 from facewright.personalise.scoring import Kept, PictureScore, keep_best, match_people, score_picture
@@ -36,14 +38,20 @@ from facewright.personalise.subject_build import SubjectConfig, SubjectReport, m
 from facewright.personalise.subject_folder import SubjectFolder
 from facewright.personalise.subject_segment import Segmenter, load_segmenter
 from facewright.personalise.text import TextConfig, TextEncoder, insert_words
+from facewright.personalise.train_base import BaseTraining, train_base
 from facewright.personalise.train_checks import PersonaliserChecks, drawn_checks
 from facewright.personalise.train_denoiser import BaseModel
 from facewright.personalise.train_people import People, read_people
 from facewright.personalise.train_personaliser import Trained, train_personaliser
 from facewright.personalise.train_recipe import PersonaliserTraining
+from facewright.personalise.world_faces import read_world_faces
+from facewright.personalise.world_folder import write_world
+from facewright.personalise.world_scenes import World, WorldConfig
 
 __all__ = [
+    "BaseAutoencoderTraining",
     "BaseModel",
+    "BaseTraining",
     "BiSeNet",
     "Conditioning",
     "Drawn",
@@ -62,6 +70,7 @@ __all__ = [
     "PictureScore",
     "Placed",
     "PostFuse",
+    "PromptClassifier",
     "Segmenter",
     "Subject",
     "SubjectConfig",
@@ -70,6 +79,8 @@ __all__ = [
     "TextConfig",
     "TextEncoder",
     "Trained",
+    "World",
+    "WorldConfig",
     "average_identities",
     "box_masks",
     "cgdr_loss",
@@ -89,6 +100,7 @@ __all__ = [
     "load_base",
     "load_identity_encoder",
     "load_mapper",
+    "load_prompt_classifier",
     "load_segmenter",
     "localisation_loss",
     "localisation_losses",
@@ -100,11 +112,15 @@ __all__ = [
     "read_captions",
     "read_mapper_card",
     "read_people",
+    "read_world_faces",
     "regional_attention",
     "save_mapper",
     "score_picture",
     "text_only_steps",
     "total_loss",
+    "train_base",
+    "train_base_autoencoder",
     "train_personaliser",
     "union_mask",
+    "write_world",
 ]

@@ -56,7 +56,7 @@ class GrabCut:
         for points in placed:
             _mark(marks, points, cv2.GC_PR_FGD, heads=1.9, shoulders=2.3)
         for points in placed:
-            _mark(marks, points, cv2.GC_FGD, heads=1.0, shoulders=0.0)
+            _mark(marks, points, cv2.GC_FGD, heads=1.2, shoulders=0.0)
         person = (marks == cv2.GC_FGD) | (marks == cv2.GC_PR_FGD)
         if not person.all():
             cv2.setRNGSeed(0)  # of OpenCV's own generator, from which GrabCut draws: the same photo, the same mask

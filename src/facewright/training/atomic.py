@@ -12,10 +12,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path in the same folder; rename it over `path` when the block ends well.
 
     The data is flushed to disk before the rename. If the block raises (a full disk, an interrupt) the temporary file is
-    removed and an older file at `path` stays as it was.
+    removed and an older file at `path` stays as it was. An OSError of the temporary file names `path` instead.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     os.close(handle)
     temporary = Path(name)
     try:
@@ -24,6 +28,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, name, temporary):
+            error.filename, error.filename2 = str(path), None
         raise

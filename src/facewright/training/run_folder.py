@@ -33,7 +33,7 @@ class RunFolder:
     def open(self, config: Mapping[str, Any]) -> None:
         """Make the folder, and write the config; refuse where another config's run has saved something.
 
-        A setting that the earlier config does not name, because its version did not know it, is no difference: a field
+        A folder whose config.json is of something else, such as a set, is refused too. A setting that the earlier config does not name, because its version did not know it, is no difference: a field
         of the schedule must then have its default, and any other is named in the log.
         """
         self.path.mkdir(parents=True, exist_ok=True)
@@ -41,15 +41,30 @@ class RunFolder:
             for left in self.path.glob(f".{name}.*"):  # by a process that was killed while it wrote
                 left.unlink(missing_ok=True)
         file = self.path / "config.json"
-        if file.exists() and self.has(LAST):
-            changed = _changes(json.loads(file.read_text()), config)
-            if changed:
+        if file.exists():
+            earlier = self._earlier(file)
+            if self.has(LAST) and (changed := _changes(earlier, config)):
                 raise ConfigError(
                     f"{self.path} holds a run with another {', '.join(changed)}; give the same config to resume it, or "
                     "another --out"
                 )
         with atomic_path(file) as path:
             path.write_text(json.dumps(config, indent=2) + "\n")
+
+    def _earlier(self, file: Path) -> dict[str, Any]:
+        """What config.json holds; DataError where it is damaged, ConfigError where it is no run's."""
+        try:
+            earlier = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(
+                f"{file} cannot be read ({error}); delete it to go on with the config given, or name another --out"
+            ) from error
+        if not isinstance(earlier, dict) or not isinstance(earlier.get("schedule"), dict):
+            raise ConfigError(
+                f"{self.path} holds something other than a training run, such as a set or a pack, as its {file.name} "
+                "tells; name another folder"
+            )
+        return earlier
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:
         """Write a checkpoint."""
