@@ -120,7 +120,11 @@ def test_a_wrong_call_gets_one_sentence(call: list[str], said: str, capsys: pyte
         (errors.ConfigError("steps must be at least 1"), 2, "facewright: steps must be at least 1\n"),
         (errors.DataError("a.npz: damaged"), 2, "facewright: a.npz: damaged\n"),
         (errors.WorkError("3 of 9 are kept"), 1, "facewright: 3 of 9 are kept\n"),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/a.png"), 1, "facewright: out/a.png: No space left on device; make room"),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/a.png"),
+            1,
+            "facewright: out/a.png: No space left on device; make room",
+        ),
         (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), 1, "Permission denied; make room or allow writing"),
         (FileExistsError(errno.EEXIST, "File exists", "a/b"), 2, "facewright: a/b: File exists; name another path.\n"),
         (KeyboardInterrupt(), 130, "facewright: stopped; the same command again continues.\n"),

@@ -57,7 +57,7 @@ def test_from_faces_to_figures_and_killed_while_it_samples(tmp_path: Path, capsy
     figures = tmp_path / "figures.json"
     assert app.run(["run", str(recipe), "--out", str(whole), "--json", str(figures)]) == 0
     shown = capsys.readouterr()
-    assert "[4/10] set: sample" in shown.err
+    assert "[4/10] set: facewright sample --contexts=" in shown.err
     assert "benchmarks: accuracy " in shown.out
     assert ", published 0.9917 (a paper)" in shown.out
     stages = json.loads(figures.read_text())["stages"]

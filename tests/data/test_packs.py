@@ -61,7 +61,7 @@ def test_faces_that_are_not_kept_belong_to_no_source_and_nobody(tmp_path: Path) 
 def test_a_folder_that_is_no_pack_is_named(tmp_path: Path, missing: str) -> None:
     folder = write_toy_pack(tmp_path / "pack")
     (folder / missing).unlink()
-    with pytest.raises(DataError, match=r"pack is not a face pack.*pack the faces again"):
+    with pytest.raises(DataError, match=r"pack is not a face pack.*make one with facewright pack"):
         read_pack(folder)
 
 

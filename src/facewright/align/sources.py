@@ -80,7 +80,8 @@ def _in_tar(path: Path, opened: ExitStack) -> list[Photo]:
         archive = opened.enter_context(tarfile.open(path))  # noqa: SIM115 - closed with `opened`
         members = {member.name: member for member in archive if member.isreg()}
     except _TAR_ERRORS as problem:
-        raise DataError(f"{path} is a broken tar file: {problem}; copy it again") from problem
+        reason = str(problem).partition("\n")[0].removesuffix(":")  # tarfile adds a line for each compression
+        raise DataError(f"{path} is a broken tar file: {reason}; copy it again") from problem
 
     def read(member: tarfile.TarInfo) -> NDArray[np.uint8]:
         name = f"{path}:{member.name}"

@@ -81,12 +81,13 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.errno == errno.EPIPE:
             return _closed_pipe()
-        where = f"{error.filename}: " if error.filename else ""
+        what = os.strerror(error.errno or 0)
+        where = f"{error.filename}: {what}" if error.filename else what
         if error.errno in _WRITE_FAILED:
-            note(f"facewright: {where}{os.strerror(error.errno)}; make room or allow writing there, then run this command again.")
+            note(f"facewright: {where}; make room or allow writing there, then run the same command again.")
             return 1
-        if error.errno in _WRONG_PATH and where:
-            note(f"facewright: {where}{os.strerror(error.errno)}; name another path.")
+        if error.errno in _WRONG_PATH and error.filename:
+            note(f"facewright: {where}; name another path.")
             return 2
         raise
     except KeyboardInterrupt:

@@ -10,22 +10,30 @@ from typing import Any
 
 Progress = Callable[[int, int], None]
 
+LINE_EVERY = 30.0
+"""Seconds between two lines of progress where there is no terminal to draw a bar on."""
+
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
     """Give a function of (done, total) that draws a bar on stderr while the block runs.
 
-    Where stderr is no terminal there is no bar: one line is written when the block ends well.
+    Where stderr is no terminal there is no bar: a line is written every `LINE_EVERY` seconds, and one when the block
+    ends well.
     """
     started = time.monotonic()
     if not sys.stderr.isatty():
-        counted = [0]
+        reached, said = 0, started
 
-        def count(done: int, total: int) -> None:  # noqa: ARG001 - the shape of every progress function
-            counted[0] = done
+        def count(done: int, total: int) -> None:
+            nonlocal reached, said
+            reached = done
+            if (now := time.monotonic()) - said >= LINE_EVERY:
+                said = now
+                note(f"{title}: {done} of {total}, {now - started:.0f} s")
 
         yield count
-        amount = f" {counted[0]}," if counted[0] else ""
+        amount = f" {reached}," if reached else ""
         note(f"{title}:{amount} {time.monotonic() - started:.1f} s")
         return
 
@@ -54,6 +62,11 @@ def summary(lines: Iterable[str]) -> None:
     """Write a command's result to stdout, one line each."""
     for line in lines:
         print(line)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number of things in words: "1 photo", "1,200 photos"; `many` where the plural is not `one` and an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def write_json(path: Path | None, figures: Mapping[str, Any]) -> None:

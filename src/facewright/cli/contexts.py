@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from facewright.cli import contexts_packed, contexts_search
-from facewright.cli.console import progress_bar
-from facewright.cli.contexts_file import Count, Out, Seed, statistics_like, write_contexts
+from facewright.cli.console import counted, progress_bar
+from facewright.cli.contexts_file import Count, Force, Out, Seed, statistics_like, write_contexts
 from facewright.cli.embed import name_left_out
 
 
@@ -27,6 +27,7 @@ def uniform(
     out: Out,
     seed: Seed = 0,
     width: Annotated[int, typer.Option("--width", help="Length of an embedding.")] = 512,
+    force: Force = False,
 ) -> None:
     """New identities, drawn evenly over the sphere.
 
@@ -36,7 +37,7 @@ def uniform(
     """
     from facewright.synthesis import uniform_contexts
 
-    write_contexts(out, uniform_contexts(count, seed=seed, width=width))
+    write_contexts(out, uniform_contexts(count, seed=seed, width=width), force=force)
 
 
 def fitted(
@@ -53,6 +54,7 @@ def fitted(
     avoid: Annotated[
         Path | None, typer.Option("--avoid", metavar="FILE", help=".npz of people to keep --min-angle away from.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """New identities, spread as those of real people are: drawn from a Gaussian fitted to real embeddings.
 
@@ -65,7 +67,8 @@ def fitted(
 
     reference = statistics_like(like, rank)
     avoided = None if avoid is None else read_embeddings(avoid, width=reference.width)
-    write_contexts(out, fitted_contexts(count, reference, seed=seed, min_angle=min_angle, avoid=avoided))
+    made = fitted_contexts(count, reference, seed=seed, min_angle=min_angle, avoid=avoided)
+    write_contexts(out, made, force=force)
 
 
 def photos(
@@ -79,6 +82,7 @@ def photos(
     licence: Annotated[str | None, typer.Option("--licence", help="Of the photos; a set's card quotes it.")] = None,
     batch: Annotated[int, typer.Option("--batch", help="Crops embedded at a time.")] = 64,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    force: Force = False,
 ) -> None:
     """The identities of photographed people, named by file, or by folder with --average.
 
@@ -100,4 +104,4 @@ def photos(
     name_left_out(read)
     rows = read.embeddings
     stated = Embeddings(rows.names, rows.embeddings, {**rows.provenance, "licence": licence})
-    write_contexts(out, stated, f"; {len(read.refused):,} photos left out")
+    write_contexts(out, stated, f"; {counted(len(read.refused), 'photo')} left out", force=force)

@@ -5,13 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.console import summary
+from facewright.cli.console import counted, summary
+from facewright.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from facewright.data.embeddings import Embeddings
     from facewright.synthesis import EmbeddingStatistics, Limits
 
-Out = Annotated[Path, typer.Option("--out", metavar="FILE", help=".npz to write.")]
+
+def _named_npz(path: Path) -> Path:
+    if path.suffix != ".npz":
+        raise InputError(f"--out must end in .npz, got {path}")
+    return path
+
+
+Out = Annotated[Path, typer.Option("--out", metavar="FILE", help=".npz to write.", callback=_named_npz)]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file of other identities.")]
 Count = Annotated[int, typer.Option("--count", metavar="N", help="How many identities.")]
 Seed = Annotated[int, typer.Option("--seed", help="Another seed gives other identities.")]
 MinAngle = Annotated[float | None, typer.Option("--min-angle", help="Least angle between two identities, radians.")]
@@ -48,10 +57,26 @@ def read_limits(min_angle: float | None, avoid: Path | None, avoid_angle: float 
     return Limits(min_angle, None if avoid is None else read_embeddings(avoid), avoid_angle)
 
 
-def write_contexts(out: Path, contexts: "Embeddings", remark: str = "") -> None:
-    """Write the file and say what is in it."""
+def write_contexts(out: Path, contexts: "Embeddings", remark: str = "", *, force: bool) -> None:
+    """Write the file and say what is in it.
+
+    Other identities are replaced by `force` alone: a set that was made from them could not be completed any more.
+    """
     from facewright.data.embeddings import write_embeddings
 
+    if out.exists() and not force and not _holds(out, contexts):
+        raise InputError(f"{out} holds something else, which a set may be made from; name another file, or --force")
     write_embeddings(out, contexts.names, contexts.embeddings, provenance=contexts.provenance)
     width = contexts.embeddings.shape[1]
-    summary([f"{out}: {len(contexts):,} identities, {width} wide, {contexts.provenance.get('kind')}{remark}"])
+    people = counted(len(contexts), "identity", "identities")
+    summary([f"{out}: {people}, {width} wide, {contexts.provenance.get('kind')}{remark}"])
+
+
+def _holds(file: Path, contexts: "Embeddings") -> bool:
+    """Whether the file holds the same names and embeddings."""
+    from facewright.data.embeddings import read_embeddings
+
+    try:
+        return read_embeddings(file).sha256 == contexts.sha256
+    except DataError:
+        return False

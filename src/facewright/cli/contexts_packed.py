@@ -10,6 +10,7 @@ from facewright.cli.contexts_file import (
     Avoid,
     AvoidAngle,
     Count,
+    Force,
     MinAngle,
     Out,
     Seed,
@@ -42,6 +43,7 @@ def packed(
     width: Annotated[int, typer.Option("--width", help="Length of an embedding, without --like and --gallery.")] = 512,
     iterations: Annotated[int, typer.Option("--iterations", help="Steps of the descent.")] = 200,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    force: Force = False,
 ) -> None:
     """New identities, the smallest angle between two as large as it will go (HyperFace).
 
@@ -65,7 +67,7 @@ def packed(
             progress=progress,
         )
     before, after = made.provenance["start_min_angle"], made.provenance["min_angle"]
-    write_contexts(out, made, f"; smallest angle {before:.3f} before, {after:.3f} rad after")
+    write_contexts(out, made, f"; smallest angle {before:.3f} before, {after:.3f} rad after", force=force)
 
 
 def balanced(
@@ -81,6 +83,7 @@ def balanced(
     min_angle: MinAngle = None,
     avoid: Avoid = None,
     avoid_angle: AvoidAngle = None,
+    force: Force = False,
 ) -> None:
     """New identities, as many of each group, each group drawn as its own embeddings are spread.
 
@@ -95,7 +98,7 @@ def balanced(
     named = _groups_of_names(real.names, like) if groups is None else read_pairs(groups)
     statistics = fit_groups(real, named, rank=rank)
     made = balanced_contexts(per_group, statistics, seed=seed, limits=read_limits(min_angle, avoid, avoid_angle))
-    write_contexts(out, made, f"; {per_group:,} of each of {', '.join(statistics)}")
+    write_contexts(out, made, f"; {per_group:,} of each of {', '.join(statistics)}", force=force)
 
 
 def read_pairs(file: Path) -> dict[str, str]:

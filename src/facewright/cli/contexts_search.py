@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facewright.cli.console import progress_bar, write_json
-from facewright.cli.contexts_file import Avoid, AvoidAngle, Count, MinAngle, Out, Seed, read_limits, write_contexts
+from facewright.cli.contexts_file import (
+    Avoid,
+    AvoidAngle,
+    Count,
+    Force,
+    MinAngle,
+    Out,
+    Seed,
+    read_limits,
+    write_contexts,
+)
 from facewright.errors import WorkError
 
 if TYPE_CHECKING:
@@ -48,6 +58,7 @@ def unconditional(
     seed: Seed = 0,
     batch: Batch = 64,
     device: Device = "cpu",
+    force: Force = False,
     json_file: Json = None,
 ) -> None:
     """People who do not exist: faces of an unconditional model, embedded. The same command again goes on.
@@ -78,10 +89,11 @@ def unconditional(
             batch=batch,
             progress=progress,
         )
-    _finish(out, found, json_file)
+    _finish(out, found, json_file, force=force)
     if not found.report.complete:
         raise WorkError(
-            f"{found.report.sentence()}; {out} holds those found: allow more draws by --max-draws, or loosen the limits"
+            f"{found.report.sentence()}; {out} holds those found: allow more draws by --max-draws, or loosen the"
+            " limits, and replace it by --force"
         )
 
 
@@ -108,6 +120,7 @@ def filter_file(
     seed: Annotated[int, typer.Option("--seed", help="Of the trial samples.")] = 0,
     batch: Batch = 64,
     device: Device = "cpu",
+    force: Force = False,
     json_file: Json = None,
 ) -> None:
     """The contexts that lie apart, far from given people, and that a generator holds; names and order stay.
@@ -141,11 +154,11 @@ def filter_file(
             batch=batch,
         )
         limits = replace(limits, accept=accept)
-    _finish(out, filter_contexts(given, limits=limits), json_file)
+    _finish(out, filter_contexts(given, limits=limits), json_file, force=force)
 
 
-def _finish(out: Path, found: "FoundContexts", json_file: Path | None) -> None:
+def _finish(out: Path, found: "FoundContexts", json_file: Path | None, *, force: bool) -> None:
     from dataclasses import asdict
 
-    write_contexts(out, found.contexts, f"; {found.report.sentence()}")
+    write_contexts(out, found.contexts, f"; {found.report.sentence()}", force=force)
     write_json(json_file, {"contexts": str(out), **asdict(found.report)})

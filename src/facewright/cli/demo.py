@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -86,7 +87,8 @@ def demo(
     from facewright.cli.report import loop_figures
 
     found = None if lfw is None else find_lfw(lfw)
-    command = f"facewright demo --seed {seed}" + ("" if lfw is None else " --lfw DIR")
+    shown = quote(out.name if out.is_absolute() else str(out))  # a page that is passed on names no machine
+    command = f"facewright demo --out {shown} --seed {seed}" + ("" if lfw is None else " --lfw DIR")
     loop = run_loop(load_models(device), DemoConfig(seed=seed), out=out, lfw=found, command=command)
     write_json(json_file, loop_figures(loop))
     scores = loop.measures.scores

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.console import note, progress_bar, summary
+from facewright.cli.console import counted, note, progress_bar, summary
+from facewright.cli.contexts_file import Out
 
 if TYPE_CHECKING:
     from facewright.synthesis import EmbeddedPhotos
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def embed(
     src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder or tar of aligned crops, 112 x 112.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help=".npz to write.")],
+    out: Out,
     encoder: Annotated[str, typer.Option("--encoder", help="bundled, or a .safetensors file.")] = "bundled",
     align: Annotated[bool, typer.Option("--align", help="SRC holds photos: find and align the largest face.")] = False,
     detector: Annotated[str, typer.Option("--detector", help="Face finder for --align.")] = "mtcnn",
@@ -47,7 +48,7 @@ def embed(
     write_embeddings(out, rows.names, rows.embeddings, provenance=rows.provenance)
     name_left_out(read)
     made_by = f"{rows.embeddings.shape[1]} wide, encoder {network.name} {network.sha256[:12]}"
-    summary([f"{out}: {len(rows):,} embeddings, {made_by}; {len(read.refused):,} pictures left out"])
+    summary([f"{out}: {counted(len(rows), 'embedding')}, {made_by}; {counted(len(read.refused), 'picture')} left out"])
 
 
 def name_left_out(read: "EmbeddedPhotos") -> None:

@@ -22,6 +22,9 @@ def pack(
 ) -> None:
     """Align photos of several sources and pack them for training; after an interruption the same command goes on.
 
+    A source with points = "dlib", as the last of configs/pack.toml, needs that face finder: pip install
+    'facewright[dlib]'.
+
     Example:
 
         facewright pack configs/pack.toml data=photos --out runs/faces128

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,19 +105,22 @@ def _check(calls: Sequence["Call"], state: "RunState") -> None:
 
 def _carry_out(calls: Sequence["Call"], state: "RunState", count: int) -> None:
     """Run what is left, in order."""
+    from facewright.cli.run_stages import shown
+
     worked = False
     for number, call in enumerate(calls, 1):
         stage = call.stage
         if stage.name in state.done or stage.given is not None:
             continue
-        note(f"[{number}/{count}] {stage.name}: {stage.command}")
+        note(f"[{number}/{count}] {stage.name}: {shown(call)}")
         began = time.monotonic()
         state.begin(stage.name, in_place=call.in_place, output=call.output, anew=call.anew)
         try:
             with redirect_stdout(sys.stderr), _own_threads():
                 _run_command(call)
         except BaseException as error:
-            state.broke_off(stage.name, time.monotonic() - began)
+            with suppress(OSError):  # the first error is the one to tell
+                state.broke_off(stage.name, time.monotonic() - began)
             if not isinstance(error, FaceError):
                 raise
             kind = WorkError if worked else type(error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facewright.cli.console import progress_bar, summary, write_json
+from facewright.cli.console import counted, progress_bar, summary, write_json
 from facewright.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ def sample(
             made = sample_set(model, people, encoder=measuring, sampler=how, align=finder, progress=progress, **options)
     write_json(json_file, _figures(made))
     before = made.images - made.made
-    lines = [f"{out}: {made.images:,} images of {made.identities:,} identities, {before:,} of them made before"]
+    people_made = counted(made.identities, "identity", "identities")
+    lines = [f"{out}: {counted(made.images, 'image')} of {people_made}, {before:,} of them made before"]
     if made.made:
         lines.append(f"made {made.made:,} in {made.seconds:.0f} s, {made.images_per_s:.2f} images a second")
     if made.similarity is not None:

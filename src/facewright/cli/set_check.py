@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.console import Progress, progress_bar, summary, write_json
+from facewright.cli.console import Progress, counted, progress_bar, summary, write_json
 from facewright.cli.evaluate_inputs import described, embed_set, read_same_encoder, write_plots
-from facewright.errors import DataError
+from facewright.errors import DataError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,6 +80,7 @@ def check(
     faces = read_set(set_dir)
     kept = np.flatnonzero(faces.kept)
     dropped = len(faces) - len(kept)
+    made, planned = _progress_of(faces)
     finder = None if detector is None else load_detector(detector)
     network = encoders.load(encoder, device=device)
     context_rows = None if contexts is None else _context_rows(contexts, network, faces, kept)
@@ -100,6 +101,8 @@ def check(
     figures = {
         "set": str(set_dir),
         "dropped": dropped,
+        "planned": planned,
+        "made": made,
         "encoder": described(network),
         **measures.figures(),
         "detector": detector,
@@ -109,16 +112,33 @@ def check(
     if plots is not None:
         _plot(plots, measures)
     write_json(json_file, figures)
-    title = f"{set_dir}: {measures.images:,} images of {measures.identities:,} identities, {dropped:,} dropped"
+    people = counted(measures.identities, "identity", "identities")
+    title = f"{set_dir}: {counted(measures.images, 'image')} of {people}, {dropped:,} dropped"
     lines = [f"{title}, encoder {network.name} {network.sha256[:12]}", *_lines(measures)]
+    if made < planned:
+        lines.insert(1, f"{made:,} of {planned:,} pictures; complete it with the same sample command")
     if found is not None:
         lines.append(f"faces found       {found:7.2%}  of the pictures, by {detector}")
     summary(lines)
 
 
+def _progress_of(faces: "FaceSet") -> tuple[int, int]:
+    """How many pictures of the set's plan are there, and how many it has; pictures added to it later do not count."""
+    plan = {"identities", "per_identity"}
+    if not plan <= faces.config.keys():  # no plan of facewright sample
+        return len(faces), len(faces)
+    each = faces.config["per_identity"]
+    return sum(row.index < each for row in faces.rows), each * faces.config["identities"]
+
+
 def _context_rows(path: Path, network: "Encoder", faces: "FaceSet", numbers: "np.ndarray") -> "np.ndarray":
     """What each image was conditioned on, found by the name of its identity."""
     read = read_same_encoder(path, network)
+    # An encoder that took no part has embeddings of its own for the people of a set that was made from photos.
+    other = faces.config.get("encoder_sha256") not in (None, network.sha256)
+    embedded_anew = other and read.provenance.get("encoder_sha256") == network.sha256
+    if not embedded_anew and faces.config.get("contexts_sha256") not in (None, read.sha256):
+        raise InputError(f"{faces.path} was not made from {path}; give the contexts that it was sampled with")
     places = {name: place for place, name in enumerate(read.names)}
     wanted = [faces.rows[number].name for number in numbers]
     missing = [name for name in wanted if name not in places]

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from facewright.data.embeddings import UNIT_TOLERANCE, UNREADABLE, Embeddings, read_embeddings
+from facewright.data.embeddings import UNIT_TOLERANCE, UNREADABLE, Embeddings, read_embeddings, reason_of
 from facewright.data.formats.safe_pickle import read_pickle
 from facewright.errors import DataError, InputError
 
@@ -67,10 +67,7 @@ def read_contexts(path: Path | str, *, width: int | None = None) -> Embeddings:
     matrix, normalised = _unit(np.stack(rows))
     if width is not None and matrix.shape[1] != width:
         raise DataError(f"{path}: contexts are {matrix.shape[1]} wide, expected {width}; they are of another encoder")
-    try:
-        return Embeddings(names, matrix, {"kind": "imported", "source": path.name, "normalised": normalised})
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    return Embeddings(names, matrix, {"kind": "imported", "source": path.name, "normalised": normalised}, str(path))
 
 
 def _unit(rows: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -164,7 +161,7 @@ def _read_npy(path: Path) -> np.ndarray:
         with path.open("rb") as opened:
             array = np.load(opened, allow_pickle=False)
     except _BROKEN as error:
-        raise DataError(f"{path}: not a readable .npy of numbers ({error}); get the file again") from error
+        raise DataError(f"{path}: not a readable .npy of numbers ({reason_of(error)}); get the file again") from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: an archive of several arrays, expected one; read it as .npz")
     return array

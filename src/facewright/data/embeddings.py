@@ -34,9 +34,10 @@ class Embeddings:
     names: tuple[str, ...]
     embeddings: np.ndarray  # (N, D) float32, rows of unit length
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""  # file they were read from, which errors name
 
     def __post_init__(self) -> None:
-        check_embeddings(self.names, self.embeddings, source="embeddings")
+        check_embeddings(self.names, self.embeddings, source=self.source or "embeddings")
         object.__setattr__(self, "embeddings", self.embeddings.astype(np.float32, copy=False))
 
     def __len__(self) -> int:
@@ -87,6 +88,8 @@ def read_embeddings(path: Path | str, *, width: int | None = None) -> Embeddings
         DataError: not such an .npz, cut short, or rows that cannot be used.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, expected an .npz; facewright contexts photos makes one of its pictures")
     if not path.is_file():
         raise InputError(f"{path}: no such file of embeddings; make one with facewright embed or facewright contexts")
     try:
@@ -98,12 +101,17 @@ def read_embeddings(path: Path | str, *, width: int | None = None) -> Embeddings
             f"{path}: {error.args[0]}; it needs names, embeddings and provenance, as facewright embed writes"
         ) from error
     except UNREADABLE as error:
-        raise DataError(f"{path}: not a readable .npz of embeddings ({error}); make it again") from error
+        raise DataError(f"{path}: not a readable .npz of embeddings ({reason_of(error)}); make it again") from error
     if names.ndim != 1 or names.dtype.kind != "U" or not isinstance(described, dict):
         raise DataError(f"{path}: names must be a list of texts and provenance an object; make it again")
     listed = tuple(str(name) for name in names)
     check_embeddings(listed, embeddings, source=str(path), width=width)
-    return Embeddings(listed, embeddings, described)
+    return Embeddings(listed, embeddings, described, str(path))
+
+
+def reason_of(error: BaseException) -> str:
+    """Why numpy could not read a file, without its advice to unpickle what is no array."""
+    return "it is of another kind, or holds objects" if "pickle" in str(error) else str(error)
 
 
 def check_embeddings(names: Sequence[str], embeddings: np.ndarray, *, source: str, width: int | None = None) -> None:

@@ -42,7 +42,9 @@ def read_pack(folder: Path) -> FacePack:
     """Open a pack written by `facewright.align.pack_faces`; the pixels stay on disk until they are used."""
     images_path, index_path = folder / "images.npy", folder / "index.npz"
     if not (images_path.exists() and index_path.exists()):
-        raise DataError(f"{folder} is not a face pack: images.npy or index.npz is missing; pack the faces again")
+        raise DataError(
+            f"{folder} is not a face pack: images.npy or index.npz is missing; make one with facewright pack"
+        )
     images = np.load(images_path, mmap_mode="r")
     with np.load(index_path, allow_pickle=False) as index:
         sources, identities, files, masks, keep = (

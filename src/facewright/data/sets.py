@@ -176,7 +176,9 @@ def read_config(path: Path | str) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read ({error}); a set needs the settings it was made with") from error
+        raise DataError(
+            f"{file}: cannot be read ({error}); restore it, or sample the set anew in another folder"
+        ) from error
     if not isinstance(config, dict):
         raise DataError(f"{file}: expected a JSON object, got {type(config).__name__}; restore the file")
     return config

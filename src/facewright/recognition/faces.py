@@ -11,7 +11,7 @@ import numpy as np
 from facewright.data.formats import Decoder, Records, open_records
 from facewright.data.images import centre_crop
 from facewright.data.packs import FacePack, read_pack
-from facewright.errors import ConfigError, DataError
+from facewright.errors import ConfigError, DataError, InputError
 from facewright.recognition.recipe import AUTOMATIC, PACK, RecogniserRecipe, check_data
 from facewright.training.seeds import seed_of
 
@@ -139,6 +139,8 @@ def open_faces(recipe: RecogniserRecipe) -> TrainingFaces:
             two people to train on.
     """
     path = recipe.data
+    if not path.exists():
+        raise InputError(f"{path} does not exist; make a pack with facewright pack, or give recipe.data=SET")
     is_pack = (path / "index.npz").is_file() if recipe.format == AUTOMATIC else recipe.format == PACK
     faces, held_out = _of_pack(read_pack(path), recipe) if is_pack else _of_records(_open(recipe), recipe)
     check_data(recipe, people=faces.people, faces=len(faces))

@@ -212,7 +212,8 @@ def _crop(photo: Photo, detector: Detector | None, src: Path | str) -> np.ndarra
     try:
         image = photo.read()
     except DataError as error:
-        return str(error)
+        _, named, why = str(error).partition(photo.name)
+        return why.lstrip(": ") if named else str(error)
     if detector is None:
         if image.shape[:2] != (TEMPLATE_SIZE, TEMPLATE_SIZE):
             raise DataError(

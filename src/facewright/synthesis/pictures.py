@@ -1,6 +1,6 @@
 """Pictures of a generator outside any set: trial samples, and faces of nobody in particular."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,21 @@ from facewright.synthesis.models import FaceGenerator
 from facewright.synthesis.noise import start_noise, step_noise
 
 
-def draw_pictures(generator: FaceGenerator, contexts: np.ndarray, seeds: Sequence[int], **options: Any) -> np.ndarray:
+def draw_pictures(
+    generator: FaceGenerator,
+    contexts: np.ndarray,
+    seeds: Sequence[int],
+    *,
+    fault: Callable[[int], str] | None = None,
+    **options: Any,
+) -> np.ndarray:
     """One picture a seed, uint8 (B, H, W, 3) RGB.
 
     Args:
         generator: makes them.
         contexts: unit rows, (B, D).
         seeds: of each picture's noise.
+        fault: what to say where the picture of a row came out as NaN; None: a sentence that names the generator.
         options: sampler, steps, guidance and what else the generator takes.
 
     Raises:
@@ -29,8 +37,11 @@ def draw_pictures(generator: FaceGenerator, contexts: np.ndarray, seeds: Sequenc
         pictures = generator.sample(
             torch.from_numpy(contexts), start_noise(seeds, shape), step_noise=step_noise(seeds, shape), **options
         )
-    if not bool(torch.isfinite(pictures).all()):
-        raise WorkError(f"the generator {generator.name!r} gave NaN; lower the guidance or change the sampler")
+    finite = torch.isfinite(pictures).flatten(1).all(dim=1)
+    if not bool(finite.all()):
+        if fault is None:
+            raise WorkError(f"the generator {generator.name!r} gave NaN; lower the guidance or change the sampler")
+        raise WorkError(fault(int((~finite).nonzero()[0])))
     return to_uint8(pictures)
 
 

@@ -48,9 +48,10 @@ def set_settings(
         )
     if align is not None and image_size != CROP_SIZE:
         raise ConfigError(f"aligned pictures are {CROP_SIZE} px; set image_size to that, got {image_size}")
+    source = contexts.source or "the file of contexts"
     if not len(contexts):
-        raise InputError("the contexts hold no identity; make some with facewright contexts")
-    check_embeddings(contexts.names, contexts.embeddings, source="contexts", width=generator.context_width)
+        raise InputError(f"{source} holds no identity; make some with facewright contexts")
+    check_embeddings(contexts.names, contexts.embeddings, source=source, width=generator.context_width)
     if negative is not None:
         check_negative(negative, len(contexts))
         if config.guidance == 1:
@@ -152,7 +153,7 @@ def made_before(out: Path, settings: Mapping[str, Any]) -> tuple[dict[str, SetRo
     if not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the set")
     if not (out / CONFIG).is_file():
-        if any(not is_temporary(path) for path in out.iterdir()) and not (out / CONFIG).is_file():
+        if any(not is_temporary(path) for path in out.iterdir()):
             raise InputError(f"{out} holds files but no {CONFIG}, so it is not a set; name another folder")
         return {}, {}
     before = read_config(out)

@@ -12,7 +12,7 @@ import torch
 
 from facewright.align import Detector
 from facewright.data.embeddings import Embeddings
-from facewright.data.images import centre_crop, to_uint8
+from facewright.data.images import centre_crop
 from facewright.data.sets import CARD, CONFIG, CROP_SIZE, FaceSet, SetRow, write_config, write_image, write_manifest
 from facewright.diffusion import SamplerConfig
 from facewright.errors import WorkError
@@ -20,7 +20,7 @@ from facewright.synthesis.alignment import align_pictures
 from facewright.synthesis.cone import within_cone
 from facewright.synthesis.models import CropEncoder, FaceGenerator
 from facewright.synthesis.negatives import negative_rows
-from facewright.synthesis.noise import start_noise, step_noise
+from facewright.synthesis.pictures import draw_pictures
 from facewright.synthesis.plan import batches, check_match, made_before, set_settings
 from facewright.synthesis.set_card import write_set_card, write_sources
 from facewright.synthesis.shares import WHOLE, Share, merge_parts, write_part
@@ -219,33 +219,29 @@ class SetRun:
 
     def _generate(self, plan: Sequence[SetRow]) -> tuple[np.ndarray, list[str]]:
         """Pictures of a batch, uint8 (B, size, size, 3), and what is wrong with each, "" for nothing."""
-        seeds = [row.seed for row in plan]
-        shape = tuple(self.generator.latent_shape)
-        with torch.inference_mode():
-            pictures = self.generator.sample(
-                self._contexts(plan),
-                start_noise(seeds, shape),
-                step_noise=step_noise(seeds, shape),
-                **self._options(plan),
-            )
-        finite = torch.isfinite(pictures).flatten(1).all(dim=1)
-        if not bool(finite.all()):
-            bad = plan[int((~finite).nonzero()[0])]
-            raise WorkError(
-                f"{self.out}: the generator gave NaN for image {bad.index} of identity {bad.name!r}"
-                f" (guidance {bad.guidance:g}); lower the guidance or change the sampler. {self.kept_sentence()}"
-            )
-        images = to_uint8(pictures)
+        images = draw_pictures(
+            self.generator,
+            self._contexts(plan),
+            [row.seed for row in plan],
+            fault=lambda number: self._nan_sentence(plan[number]),
+            **self._options(plan),
+        )
         if self.detector is not None:
             return align_pictures(images, self.detector)
         return centre_crop(images, self.settings["image_size"]), [""] * len(plan)
 
-    def _contexts(self, plan: Sequence[SetRow]) -> torch.Tensor:
+    def _nan_sentence(self, row: SetRow) -> str:
+        return (
+            f"{self.out}: the generator gave NaN for image {row.index} of identity {row.name!r}"
+            f" (guidance {row.guidance:g}); lower the guidance or change the sampler. {self.kept_sentence()}"
+        )
+
+    def _contexts(self, plan: Sequence[SetRow]) -> np.ndarray:
         """What each picture of a batch is conditioned on, (B, D)."""
         contexts = self.contexts.embeddings[[row.identity for row in plan]]
         if self.settings.get("cone") is not None:
             contexts = within_cone(contexts, [row.seed for row in plan], angle=self.settings["cone"])
-        return torch.from_numpy(contexts)
+        return contexts
 
     def _options(self, plan: Sequence[SetRow]) -> dict[str, Any]:
         """How a batch is sampled: just the three common settings where there are no more."""

@@ -37,7 +37,9 @@ class Limits:
         """Refuse people to avoid of another width or encoder than the candidates (DataError, InputError)."""
         if self.avoid is None:
             return
-        check_embeddings(self.avoid.names, self.avoid.embeddings, source="embeddings to avoid", width=width)
+        check_embeddings(
+            self.avoid.names, self.avoid.embeddings, source=self.avoid.source or "embeddings to avoid", width=width
+        )
         made_by = self.avoid.provenance.get("encoder_sha256")
         if made_by and encoder_sha256 and made_by != encoder_sha256:
             raise InputError(

@@ -97,7 +97,9 @@ def check_limits(limits: SetLimits, encoder: CropEncoder | None, training: Embed
     if (limits.max_training is None) != (training is None):
         raise ConfigError("max_training and the embeddings of the training people go together; give both or neither")
     if training is not None and encoder is not None:
-        check_embeddings(training.names, training.embeddings, source="training people", width=encoder.width)
+        check_embeddings(
+            training.names, training.embeddings, source=training.source or "training people", width=encoder.width
+        )
         made_by = training.provenance.get("encoder_sha256")
         if made_by is not None and made_by != encoder.sha256:
             raise InputError(

@@ -33,8 +33,9 @@ class RunFolder:
     def open(self, config: Mapping[str, Any]) -> None:
         """Make the folder, and write the config; refuse where another config's run has saved something.
 
-        A folder whose config.json is of something else, such as a set, is refused too. A setting that the earlier config does not name, because its version did not know it, is no difference: a field
-        of the schedule must then have its default, and any other is named in the log.
+        A folder whose config.json is of something else, such as a set, is refused too. A setting that the earlier
+        config does not name, because its version did not know it, is no difference: a field of the schedule must then
+        have its default, and any other is named in the log.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         for name in (LAST, BEST):
