@@ -35,7 +35,7 @@ def read_config(kind: type[Config], path: Path, settings: Sequence[str] = ()) ->
         raise ConfigError(f"{path}: not a TOML file ({error}); mend that line") from error
     values = _with_folder(values, kind, path.parent)
     for setting in settings:
-        _override(values, setting)
+        override(values, setting)
     return _build(kind, values, where=str(path), prefix="")
 
 
@@ -52,7 +52,12 @@ def _with_folder(values: Mapping[str, Any], kind: type, folder: Path) -> dict[st
     return placed
 
 
-def _override(values: dict[str, Any], setting: str) -> None:
+def override(values: dict[str, Any], setting: str) -> None:
+    """Put `key.sub=value`, the value in TOML or plain text, into the tables of a config.
+
+    Raises:
+        ConfigError: it is no such setting, or goes through a key that holds no table.
+    """
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"{setting!r} is no setting; write key=value, such as schedule.images=20000")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facewright.cli.configs import _override as override
+from facewright.cli.configs import override
 from facewright.errors import ConfigError, InputError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")

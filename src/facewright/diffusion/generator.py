@@ -35,6 +35,7 @@ class DiffusionConfig:
 
     def __post_init__(self) -> None:
         check_target(self.target)
+        linear_betas(self.timesteps)
 
 
 class Generator(nn.Module):
