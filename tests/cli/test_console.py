@@ -18,6 +18,26 @@ def test_progress_off_a_terminal_is_one_line_on_stderr(capsys: pytest.CaptureFix
     assert shown.err.count("\n") == 1
 
 
+def test_long_work_off_a_terminal_says_where_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 10.0, 31.0, 40.0, 62.0, 70.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.progress_bar("Embedding") as progress:
+        for done in range(1, 5):
+            progress(done, 4)
+    assert capsys.readouterr().err.splitlines() == [
+        "Embedding: 2 of 4, 31 s",
+        "Embedding: 4 of 4, 62 s",
+        "Embedding: 4, 70.0 s",
+    ]
+
+
+def test_things_are_counted_in_words() -> None:
+    assert [console.counted(number, "photo") for number in (0, 1, 1200)] == ["0 photos", "1 photo", "1,200 photos"]
+    assert console.counted(2, "identity", "identities") == "2 identities"
+
+
 def test_progress_on_a_terminal_draws_a_bar(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from facewright import diffusion, encoders, synthesis
 from facewright.cli import contexts, sample, set_check
 from facewright.data.embeddings import read_embeddings, write_embeddings
-from facewright.data.sets import read_set
-from facewright.errors import ConfigError, DataError, FaceError, WorkError
+from facewright.data.sets import read_set, write_manifest
+from facewright.errors import ConfigError, DataError, FaceError, InputError, WorkError
 from facewright.synthesis import SampleSummary, Share, fitted_contexts, uniform_contexts
 
 
@@ -66,7 +66,13 @@ def test_packed_contexts(tmp_path: Path) -> None:
     near = ("--count", 9, "--iterations", 3, "--out", tmp_path / "near.npz")
     run("contexts", "packed", *near, "--like", tmp_path / "real.npz", "--rank", 4)
     assert read_embeddings(tmp_path / "near.npz").provenance["encoder_sha256"] == "e" * 64
-    run("contexts", "packed", *near, "--gallery", tmp_path / "real.npz", "--pull", 2)
+    before = (tmp_path / "near.npz").read_bytes()
+    other = ("contexts", "packed", *near, "--gallery", tmp_path / "real.npz", "--pull", 2)
+    with pytest.raises(InputError, match=r"near\.npz holds something else"):
+        run(*other)
+    run("contexts", "packed", *near, "--like", tmp_path / "real.npz", "--rank", 4)
+    assert (tmp_path / "near.npz").read_bytes() == before
+    run(*other, "--force")
     assert read_embeddings(tmp_path / "near.npz").provenance["pull"] == 2
 
 
@@ -74,7 +80,7 @@ def test_balanced_contexts(tmp_path: Path) -> None:
     real = fitted_contexts(20, narrow(), seed=0)
     names = [f"{'ab'[number % 2]}/{number}" for number in range(20)]
     write_embeddings(tmp_path / "real.npz", names, real.embeddings, provenance={})
-    arguments = ("contexts", "balanced", "--per-group", 3, "--like", tmp_path / "real.npz", "--rank", 3)
+    arguments = ("contexts", "balanced", "--per-group", 3, "--like", tmp_path / "real.npz", "--rank", 3, "--force")
     assert "3 of each of a, b" in run(*arguments, "--out", tmp_path / "new.npz")
     groups = tmp_path / "groups.csv"
     groups.write_text("".join(f"{name},{'xyz'[number % 3]}\n" for number, name in enumerate(names)))
@@ -109,6 +115,29 @@ def test_contexts_are_filtered_by_trial_samples(tmp_path: Path, people: Path) ->
     write_embeddings(people, made.names, made.embeddings, provenance={"encoder": "x", "encoder_sha256": "f" * 64})
     with pytest.raises(FaceError, match="made by encoder 'x'"):
         run(*chosen, "--min-pairwise", 0.1)
+
+
+def test_a_set_is_checked_against_its_own_contexts_and_plan(tmp_path: Path, people: Path, out: Path) -> None:
+    figures = tmp_path / "check.json"
+    assert "to context" in run("set", "check", out, "--contexts", people, "--json", figures)
+    assert (json.loads(figures.read_text())["made"], json.loads(figures.read_text())["planned"]) == (16, 16)
+    others = uniform_contexts(4, seed=1, width=64)
+    write_embeddings(people, others.names, others.embeddings, provenance={})
+    with pytest.raises(InputError, match=r"was not made from .*people.npz; give the contexts"):
+        run("set", "check", out, "--contexts", people)
+    write_manifest(out, read_set(out).rows[:7])
+    assert "7 of 16 pictures; complete it with the same sample command" in run("set", "check", out)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_contexts_that_cannot_be_sampled_are_named(tmp_path: Path, count: int) -> None:
+    made = uniform_contexts(3, seed=0, width=32)
+    write_embeddings(tmp_path / "few.npz", made.names[:count], made.embeddings[:count], provenance={})
+    with pytest.raises(FaceError, match=r"few\.npz(: embeddings are 32 wide| holds no identity)"):
+        run("sample", "--contexts", tmp_path / "few.npz", "--per-identity", 2, "--out", tmp_path / "set")
+    with pytest.raises(InputError, match=r"is a folder, expected an \.npz; facewright contexts photos"):
+        run("sample", "--contexts", tmp_path, "--per-identity", 2, "--out", tmp_path / "set")
+    assert not (tmp_path / "set").exists()
 
 
 def test_shares_of_a_set(tmp_path: Path, people: Path, out: Path) -> None:

@@ -76,10 +76,10 @@ def test_embed_and_photos(tmp_path: Path) -> None:
     (source / "torn.png").write_bytes(b"torn")
     said = run("embed", source, "--out", tmp_path / "crops.npz")
     assert "3 embeddings, 64 wide, encoder tiny encoder" in said
-    assert "1 pictures left out" in said
+    assert "1 picture left out" in said
     assert read_embeddings(tmp_path / "crops.npz").names == ("0.png", "1.png", "2.png")
     said = run("contexts", "photos", source, "--crops", "--out", tmp_path / "people.npz")
-    assert "3 identities, 64 wide, photos; 1 photos left out" in said
+    assert "3 identities, 64 wide, photos; 1 photo left out" in said
     assert read_embeddings(tmp_path / "people.npz").names == ("0", "1", "2")
 
 
@@ -92,7 +92,7 @@ def test_fitted_to_a_file_of_statistics_or_of_embeddings(tmp_path: Path) -> None
     real = uniform_contexts(30, seed=0, width=8)
     write_embeddings(tmp_path / "real.npz", real.names, real.embeddings, provenance={"encoder_sha256": "e" * 64})
     near = ("--min-angle", 0.3, "--avoid", tmp_path / "real.npz")
-    run("contexts", "fitted", *out, "--like", tmp_path / "real.npz", "--rank", 4, *near)
+    run("contexts", "fitted", *out, "--like", tmp_path / "real.npz", "--rank", 4, *near, "--force")
     new = read_embeddings(tmp_path / "new.npz")
     assert new.provenance["encoder_sha256"] == "e" * 64
     assert new.provenance["avoided_sha256"] == real.sha256

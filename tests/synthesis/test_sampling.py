@@ -292,6 +292,7 @@ def test_batch_that_does_not_fit(tmp_path: Path, generator: Any) -> None:
         ({"steps": 0}, "steps must be at least 1"),
         ({"batch": -2}, "batch must be at least 1"),
         ({"guidance": float("nan")}, "guidance must be a finite"),
+        ({"guidance": -1.0}, "guidance must be at least 0"),
         ({"image_size": 96}, r"image_size must lie in \[112, 128\]"),
         ({"image_size": 256}, r"image_size must lie in \[112, 128\]"),
         ({"sampler": "magic"}, "unknown sampler 'magic'"),

@@ -35,3 +35,13 @@ def test_an_error_leaves_the_old_file(tmp_path: Path, error: BaseException) -> N
         write()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failure_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(IsADirectoryError) as wrong, atomic_path(tmp_path / "folder.txt") as temporary:
+        temporary.write_text("whole")
+    with pytest.raises(OSError, match="No space") as full, atomic_path(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (wrong.value.filename, full.value.filename) == (str(tmp_path / "folder.txt"), str(tmp_path / "a.txt"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder.txt"]

@@ -142,6 +142,20 @@ def test_another_config_in_the_folder_is_refused(tmp_path: Path) -> None:
     assert json.loads(before)["schedule"]["betas"] == [0.9, 0.99]
 
 
+@pytest.mark.parametrize(
+    ("held", "error", "said"),
+    [
+        ('{"generator": "x"}', ConfigError, "holds something other than a training run"),
+        ('{"schedule"', DataError, "config.json cannot be read"),
+    ],
+)
+def test_a_config_that_is_no_runs_is_left_alone(tmp_path: Path, held: str, error: type[Exception], said: str) -> None:
+    (tmp_path / "config.json").write_text(held)
+    with pytest.raises(error, match=said):
+        Trainer(network(), SCHEDULE, out=tmp_path)
+    assert (tmp_path / "config.json").read_text() == held
+
+
 def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def begin(schedule: Schedule, **recipe: object) -> Trainer:
         return Trainer(network(), schedule, out=tmp_path, config={"recipe": recipe})

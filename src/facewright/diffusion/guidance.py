@@ -73,8 +73,8 @@ def guided(
 
 def check_guidance(weight: float, interval: tuple[float, float], identity_from: float) -> None:
     """Refuse settings of `guided` that are out of range."""
-    if not (math.isfinite(weight) and weight >= 0):
-        raise ConfigError(f"guidance must be a finite number of at least 0, got {weight}")
+    if not math.isfinite(weight):
+        raise ConfigError(f"guidance must be a finite number, got {weight}")
     if len(interval) != 2 or not 0 <= interval[0] < interval[1] <= 1:
         raise ConfigError(f"guidance_interval must be two shares of time, 0 <= low < high <= 1, got {interval}")
     if not 0 < identity_from <= 1:

@@ -57,6 +57,8 @@ class SamplerConfig:
             raise ConfigError(f"eta must be in [0, 1], got {self.eta}")
         if self.eta > 0 and not self.sampler.startswith("ddim"):
             raise ConfigError(f"eta belongs to ddim, sampler {self.sampler} has none")
+        if self.guidance < 0:
+            raise ConfigError(f"guidance must be at least 0, got {self.guidance}")
         check_guidance(self.guidance, self.guidance_interval, self.identity_from)
 
     @property
