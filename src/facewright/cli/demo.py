@@ -35,8 +35,8 @@ class DemoConfig:
     identities: int = 24  # new people, shown and trained on
     held_out: int = 8  # further new people that the recogniser is measured on where there is no LFW
     per_identity: int = 8  # images
-    steps: int = 16  # of the sampler
-    guidance: float = 1.5
+    steps: int = 12  # of the sampler
+    guidance: float = 1.0
     min_angle: float = 1.2  # radians between two identities
     recogniser_images: int = 6_000  # seen in training
     seed: int = 0

@@ -30,6 +30,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, name, temporary):
+        if isinstance(error, OSError) and error.errno and error.filename in (None, name, temporary):
             error.filename, error.filename2 = str(path), None
         raise
