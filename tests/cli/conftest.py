@@ -1,8 +1,12 @@
-"""A report about people drawn in code."""
+"""A report about people drawn in code; what a command draws."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from tests.cli.sides import Sides
 
 from facewright.cli.report import Curve, Figure, Histogram, Person, Report, Step, Table
 
@@ -84,3 +88,19 @@ def report() -> Report:
         notes=("These people are drawings.",),
         command="facewright demo --seed 0",
     )
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[int]]:
+    """Numbers of the personalised pictures that are drawn; faces are found without looking for any."""
+    from facewright.personalise import pictures
+
+    monkeypatch.setattr("facewright.align.load_detector", lambda name: Sides())
+    seen, draw = list[Sequence[int]](), pictures.draw_pictures
+
+    def counted(*args: Any, **more: Any) -> Any:
+        seen.append(more["numbers"])
+        return draw(*args, **more)
+
+    monkeypatch.setattr("facewright.personalise.pictures.draw_pictures", counted)
+    return seen

@@ -3,18 +3,16 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.cli.sides import Sides
 from tests.evaluation.tiny_clip import save_tiny_clip
 from tests.personalise.tiny_base import TEXT_WIDTH, save_tiny
 
 from facewright.cli.app import run
-from facewright.personalise import Mapper, Mapping, MappingConfig, pictures, save_mapper
+from facewright.personalise import Mapper, Mapping, MappingConfig, save_mapper
 from facewright.weights.store import bundled_cards
 
 pytest.importorskip("diffusers", reason="needs the extra personalise")
@@ -43,20 +41,6 @@ def people(tmp_path: Path) -> Path:
         Image.fromarray(chance.integers(0, 256, (120, 120, 3), np.uint8)).save(path)
     Image.fromarray(chance.integers(0, 256, (120, 120, 3), np.uint8)).save(tmp_path / "people" / "dan.png")
     return tmp_path / "people"
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[int]]:
-    """Numbers of the pictures that are drawn."""
-    monkeypatch.setattr("facewright.align.load_detector", lambda name: Sides())
-    seen, draw = list[Sequence[int]](), pictures.draw_pictures
-
-    def counted(*args: Any, **more: Any) -> Any:
-        seen.append(more["numbers"])
-        return draw(*args, **more)
-
-    monkeypatch.setattr("facewright.personalise.pictures.draw_pictures", counted)
-    return seen
 
 
 def arguments(models: Path, people: Path, out: Path, prompts: str, *more: str) -> list[str]:

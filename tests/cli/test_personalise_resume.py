@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.cli.sides import Sides
 from tests.personalise.tiny_base import TEXT_WIDTH, save_tiny
 
 from facewright.cli.app import run
@@ -31,20 +30,6 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)).save(photo)
     models = ["--base", str(save_tiny(folder / "tiny")), "--mapper", str(mapper)]
     return ["personalise", "alice on the beach", f"--face=alice={photo}", *models, "--steps=2"]
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[int]]:
-    """Numbers of the pictures that are drawn."""
-    monkeypatch.setattr("facewright.align.load_detector", lambda name: Sides())
-    seen, draw = list[Sequence[int]](), pictures.draw_pictures
-
-    def counted(*args: Any, **more: Any) -> Any:
-        seen.append(more["numbers"])
-        return draw(*args, **more)
-
-    monkeypatch.setattr("facewright.personalise.pictures.draw_pictures", counted)
-    return seen
 
 
 def test_only_what_is_missing_is_drawn_again(call: list[str], drawn: list[Sequence[int]], tmp_path: Path) -> None:
