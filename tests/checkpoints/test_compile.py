@@ -14,7 +14,7 @@ from facewright.encoders.ir import IR
 CROPS = (3, 112, 112)
 
 
-def _agree(network: nn.Module, *inputs: Tensor, whole: bool = True, **named: Tensor) -> None:
+def assert_captured(network: nn.Module, *inputs: Tensor, whole: bool = True, **named: Tensor) -> None:
     network.eval()
     captured = torch.compile(network, backend="eager", fullgraph=whole)
     with torch.no_grad():
@@ -26,16 +26,16 @@ def _agree(network: nn.Module, *inputs: Tensor, whole: bool = True, **named: Ten
     "layout", ["f2d/msid", "arcface_torch/r18", "arcface_torch/mbf", "arcface_torch/vit_t", "tface/mobilefacenet"]
 )
 def test_encoders(layout: str) -> None:
-    _agree(LAYOUTS[layout].generations[0].build(), torch.randn(2, *CROPS))
+    assert_captured(LAYOUTS[layout].generations[0].build(), torch.randn(2, *CROPS))
 
 
 @pytest.mark.parametrize("squeeze", [False, True])
 def test_ir(squeeze: bool) -> None:
-    _agree(IR(18, squeeze=squeeze), torch.randn(2, *CROPS))
+    assert_captured(IR(18, squeeze=squeeze), torch.randn(2, *CROPS))
 
 
 def test_mapping() -> None:
-    _agree(LAYOUTS["f2d/mapping"].generations[0].build(), torch.randn(2, 1536))
+    assert_captured(LAYOUTS["f2d/mapping"].generations[0].build(), torch.randn(2, 1536))
 
 
 def test_postfuse() -> None:  # in two graphs: it looks at how many subjects are marked, to refuse another number
@@ -43,4 +43,4 @@ def test_postfuse() -> None:  # in two graphs: it looks at how many subjects are
     marked[:, 5] = True
     counts = torch.ones(2, dtype=torch.int64)
     network = LAYOUTS["fastcomposer/postfuse"].generations[0].build()
-    _agree(network, torch.randn(2, 77, 768), torch.randn(2, 1, 768), whole=False, marked=marked, counts=counts)
+    assert_captured(network, torch.randn(2, 77, 768), torch.randn(2, 1, 768), whole=False, marked=marked, counts=counts)

@@ -16,7 +16,7 @@ from facewright.errors import DataError, InputError
 MOBILE = "tface/mobilefacenet"
 
 
-def _assert_same(network: torch.nn.Module, state: State) -> None:
+def assert_same(network: torch.nn.Module, state: State) -> None:
     loaded = network.state_dict()
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[key], state[key].to(loaded[key].dtype)) for key in state)
@@ -25,8 +25,8 @@ def _assert_same(network: torch.nn.Module, state: State) -> None:
 
 
 def test_a_mapping_of_tensors_or_of_arrays(state: State) -> None:
-    _assert_same(checkpoints.load(state, layout=MOBILE), state)
-    _assert_same(checkpoints.load({key: value.numpy() for key, value in state.items()}, layout=MOBILE), state)
+    assert_same(checkpoints.load(state, layout=MOBILE), state)
+    assert_same(checkpoints.load({key: value.numpy() for key, value in state.items()}, layout=MOBILE), state)
 
 
 def test_the_network_owns_its_weights(state: State) -> None:
@@ -42,13 +42,13 @@ def test_the_network_owns_its_weights(state: State) -> None:
     ["module.", "_orig_mod.module.", "module._forward_module.", "model.", "net.", "backbone.", "module.module.model."],
 )
 def test_wrappers_come_off(state: State, prefix: str) -> None:
-    _assert_same(checkpoints.load({prefix + key: value for key, value in state.items()}), state)
+    assert_same(checkpoints.load({prefix + key: value for key, value in state.items()}), state)
 
 
 @pytest.mark.parametrize("container", ["state_dict", "state_dict_backbone", "model_state_dict", "model"])
 def test_a_trainers_checkpoint(state: State, container: str) -> None:
     trained = {"epoch": 3, "optimizer": {"lr": 0.1}, container: {f"model.{key}": value for key, value in state.items()}}
-    _assert_same(checkpoints.load(trained, layout=MOBILE), state)
+    assert_same(checkpoints.load(trained, layout=MOBILE), state)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -64,10 +64,10 @@ def test_what_lies_beside_a_network_is_left_out_by_name(small: State) -> None:
     whole: dict[str, Tensor] = {f"first_stage_model.{key}": value for key, value in state.items()}
     whole |= {"betas": torch.zeros(1000), "model.diffusion_model.out.2.bias": torch.zeros(3)}
     whole |= {"first_stage_model.decoder.conv_in.bias": torch.zeros(3), "logvar": torch.zeros(1000)}
-    _assert_same(checkpoints.load({"state_dict": whole}, layout="ldm/vq-encoder"), state)
+    assert_same(checkpoints.load({"state_dict": whole}, layout="ldm/vq-encoder"), state)
     bin_file = {f"postfuse_module.{key}": value for key, value in small.items()}
     bin_file |= {"unet.conv_in.weight": torch.zeros(1), "text_encoder.text_model.x": torch.zeros(1)}
-    _assert_same(checkpoints.load(bin_file), small)
+    assert_same(checkpoints.load(bin_file), small)
     with pytest.raises(DataError, match=r"unexpected: stranger\.weight$"):
         checkpoints.load({**bin_file, "stranger.weight": torch.zeros(1)})
 
@@ -201,7 +201,7 @@ def test_arrays_of_any_order_load(small: State) -> None:
     arrays["mlp1.fc1.bias"] = arrays["mlp1.fc1.bias"].astype(">f4")
     arrays["mlp2.fc1.weight"] = np.asfortranarray(arrays["mlp2.fc1.weight"])
     small["mlp1.fc1.weight"] = small["mlp1.fc1.weight"].flip(0, 1)
-    _assert_same(checkpoints.load(arrays), small)
+    assert_same(checkpoints.load(arrays), small)
 
 
 def test_an_unknown_layout_is_refused_with_the_likely_one() -> None:
@@ -242,5 +242,5 @@ def test_files_of_every_kind(tmp_path: Path, small: State) -> None:
     np.savez(tmp_path / "arrays.npz", **{key: value.numpy() for key, value in small.items()})  # type: ignore[arg-type]
     np.savez_compressed(tmp_path / "packed.npz", **{key: value.numpy() for key, value in small.items()})  # type: ignore[arg-type]
     for path in tmp_path.iterdir():
-        _assert_same(checkpoints.load(path), small)
-        _assert_same(checkpoints.load(str(path), layout="fastcomposer/postfuse"), small)
+        assert_same(checkpoints.load(path), small)
+        assert_same(checkpoints.load(str(path), layout="fastcomposer/postfuse"), small)

@@ -126,4 +126,4 @@ def test_without_the_libraries_one_sentence_says_what_to_install(monkeypatch: py
 
     monkeypatch.setattr(base_networks, "import_module", missing)
     with pytest.raises(InputError, match=r"need the package diffusers; install facewright\[personalise\]"):
-        base_networks.library("diffusers")
+        base_networks.imported("diffusers")

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from facewright.personalise.base_networks import library
+from facewright.personalise.base_networks import imported
 from facewright.weights import Card
 from facewright.weights.store import tensors_sha256
 
@@ -19,7 +19,7 @@ CARD = "facewright_card.json"
 
 def make_pipeline(*, autoencoder: Any, text_encoder: Any, tokenizer: Any, denoiser: Any, scheduler: Any) -> Any:
     """A `StableDiffusionPipeline` of the parts, without a filter of its pictures."""
-    pipe = library("diffusers").StableDiffusionPipeline(
+    pipe = imported("diffusers").StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,
         unet=denoiser,

@@ -65,7 +65,7 @@ class DenoiserSizes:
             raise ConfigError(f"head_width must divide every width of {self.widths}, got {self.head_width}")
 
 
-def library(name: str) -> Any:
+def imported(name: str) -> Any:
     """diffusers or transformers, imported now; their classes have no types.
 
     Raises:
@@ -84,7 +84,7 @@ def _check_widths(widths: tuple[int, ...], groups: int) -> None:
 
 def make_autoencoder(sizes: AutoencoderSizes, *, picture: int) -> Any:
     """An untrained `AutoencoderKL` for pictures of so many pixels a side; its latents need no factor."""
-    return library("diffusers").AutoencoderKL(
+    return imported("diffusers").AutoencoderKL(
         block_out_channels=sizes.widths,
         layers_per_block=sizes.blocks,
         latent_channels=sizes.channels,
@@ -99,7 +99,7 @@ def make_autoencoder(sizes: AutoencoderSizes, *, picture: int) -> Any:
 
 def make_text_encoder(sizes: TextSizes, tokenizer: Any) -> Any:
     """An untrained `CLIPTextModel` for a tokenizer."""
-    transformers = library("transformers")
+    transformers = imported("transformers")
     config = transformers.CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=sizes.width,
@@ -130,7 +130,7 @@ def make_denoiser(sizes: DenoiserSizes, *, channels: int, latent: int, text_widt
     """
     down = ["CrossAttnDownBlock2D" if reads else "DownBlock2D" for reads in sizes.attention]
     up = ["CrossAttnUpBlock2D" if reads else "UpBlock2D" for reads in reversed(sizes.attention)]
-    network = library("diffusers").UNet2DConditionModel(
+    network = imported("diffusers").UNet2DConditionModel(
         sample_size=latent,
         in_channels=channels,
         out_channels=channels,
@@ -154,7 +154,7 @@ def make_scheduler(target: str, *, timesteps: int = 1000) -> Any:
     """A `DDIMScheduler` of the linear noise levels of `diffusion.linear_betas`."""
     check_target(target)
     scale = 1000 / timesteps
-    return library("diffusers").DDIMScheduler(
+    return imported("diffusers").DDIMScheduler(
         num_train_timesteps=timesteps,
         beta_start=1e-4 * scale,
         beta_end=0.02 * scale,

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from facewright.errors import ConfigError
-from facewright.personalise.base_networks import library
+from facewright.personalise.base_networks import imported
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"  # what CLIP's byte pair encoding marks the last piece of a word with
@@ -47,7 +47,7 @@ def make_tokenizer(words: Sequence[str], *, length: int) -> Any:
     merges = _merges([_as_bytes(word) for word in known])
     pieces = [*letters, *(f"{letter}{WORD_END}" for letter in letters), *("".join(pair) for pair in merges), START, END]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    return library("transformers").CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
+    return imported("transformers").CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
 
 
 def _merges(words: Sequence[str]) -> list[tuple[str, str]]:
