@@ -283,6 +283,13 @@ def run(arguments: argparse.Namespace) -> None:
         "python": platform.python_version(),
     }
     asked = list(cases(arguments))
+
+    def write() -> None:
+        with atomic_path(results) as temporary:
+            temporary.write_text(json.dumps({**facts, "measured": taken}, indent=1) + "\n", encoding="utf-8")
+        with atomic_path(results.with_suffix(".md")) as temporary:
+            temporary.write_text("\n".join([*heading(facts, arguments.repeats), *rows(asked, taken)]) + "\n", "utf-8")
+
     wanting = {case.reference for case in asked if case.name not in taken}
     for case in asked:
         reference = references / case.reference
@@ -290,11 +297,9 @@ def run(arguments: argparse.Namespace) -> None:
         if case.name in taken and not again:
             continue
         taken[case.name] = in_own_process(case, reference)
-        with atomic_path(results) as temporary:
-            temporary.write_text(json.dumps({**facts, "measured": taken}, indent=1) + "\n", encoding="utf-8")
-        with atomic_path(results.with_suffix(".md")) as temporary:
-            temporary.write_text("\n".join([*heading(facts, arguments.repeats), *rows(asked, taken)]) + "\n", "utf-8")
+        write()
         print(list(rows([case], taken))[-1], flush=True)
+    write()
     for reference in references.iterdir():
         reference.unlink()
     references.rmdir()
