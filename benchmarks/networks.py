@@ -13,19 +13,14 @@ or for forward and backward the gradient of the first input, taken in eval mode 
 import argparse
 import json
 import os
-import platform
-import resource
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import facts, file_stem, in_own_process, now, peak_bytes
 from torch import Tensor, nn
 
 from facewright.checkpoints import LAYOUTS
@@ -177,22 +172,16 @@ def measure(case: Case, reference: Path) -> dict[str, Any]:
             (output.float().flatten() @ rising).backward()
         return output
 
-    def now() -> float:
-        if device != "cpu":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
     network.train(case.backward)
-    output, seconds, begun = torch.empty(0), [], now()
+    output, seconds, begun = torch.empty(0), [], now(device)
     for number in range(WARM_UP + case.repeats):
-        start = now()
+        start = now(device)
         output = step(run)
         if number >= WARM_UP:
-            seconds.append(now() - start)
-        if len(seconds) >= min(FEWEST_RUNS, case.repeats) and now() - begun > case.seconds:
+            seconds.append(now(device) - start)
+        if len(seconds) >= min(FEWEST_RUNS, case.repeats) and now(device) - begun > case.seconds:
             break
-    on_gpu = device != "cpu"
-    peak = torch.cuda.max_memory_allocated() if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_bytes(device)
     if case.backward:
         network.eval()
         positional[0].requires_grad_()
@@ -210,15 +199,6 @@ def measure(case: Case, reference: Path) -> dict[str, Any]:
         "difference": None if case.backward and way.compiled else float((found - plain).abs().max() / plain.std()),
         "load": os.getloadavg()[0],
     }
-
-
-def in_own_process(case: Case, reference: Path) -> dict[str, Any]:
-    """`measure` in a process of its own; `failed` with the last line of its errors where it did not end well."""
-    command = [sys.executable, __file__, "--child", json.dumps(asdict(case)), str(reference)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        return {"failed": (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]}
-    return json.loads(ended.stdout.splitlines()[-1])
 
 
 def cases(arguments: argparse.Namespace) -> Iterator[Case]:
@@ -249,46 +229,30 @@ def rows(asked: list[Case], taken: dict[str, dict[str, Any]]) -> Iterator[str]:
         yield f"{head} {times} | {figures['peak_mib']:.0f} | {difference} |"
 
 
-def hardware(device: str) -> str:
-    """What was measured on."""
-    if device != "cpu":
-        return torch.cuda.get_device_name()
-    known = torch.cpu.get_capabilities()
-    units = [name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if known.get(name)]
-    return " ".join([str(known.get("cpu_name", platform.machine())), *units[:1]])
-
-
-def heading(facts: dict[str, Any], repeats: int) -> list[str]:
+def heading(above: dict[str, Any], repeats: int) -> list[str]:
     """What stands above the table."""
-    where = f"{facts['hardware']}, {facts['threads']} threads, torch {facts['torch']}, Python {facts['python']}."
+    where = f"{above['hardware']}, {above['threads']} threads, torch {above['torch']}, Python {above['python']}."
     how = f"{WARM_UP} run to warm up, then at most {repeats}, fewer where they take long (column runs): median, spread."
-    return ["# Networks", "", facts["command"], "", where, how, "Difference in standard deviations.", ""]
+    return ["# Networks", "", above["command"], "", where, how, "Difference in standard deviations.", ""]
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Take every measurement that is not in the file of results yet, writing file and table after each."""
-    place = hardware(arguments.device)
-    stem = f"networks-{place.lower().replace(' ', '-').replace('/', '-')}-{datetime.now(UTC):%Y-%m}"
+    above = facts("networks.py", arguments.device)
+    stem = file_stem("networks", above["hardware"])
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     results, references = out / f"{stem}.json", out / f"{stem}-references"
     references.mkdir(exist_ok=True)
     kept = json.loads(results.read_text(encoding="utf-8"))["measured"] if results.is_file() else {}
     taken = {name: figures for name, figures in kept.items() if "failed" not in figures}
-    facts = {
-        "command": " ".join(["python", "benchmarks/networks.py", *sys.argv[1:]]),
-        "hardware": place,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
     asked = list(cases(arguments))
 
     def write() -> None:
         with atomic_path(results) as temporary:
-            temporary.write_text(json.dumps({**facts, "measured": taken}, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps({**above, "measured": taken}, indent=1) + "\n", encoding="utf-8")
         with atomic_path(results.with_suffix(".md")) as temporary:
-            temporary.write_text("\n".join([*heading(facts, arguments.repeats), *rows(asked, taken)]) + "\n", "utf-8")
+            temporary.write_text("\n".join([*heading(above, arguments.repeats), *rows(asked, taken)]) + "\n", "utf-8")
 
     wanting = {case.reference for case in asked if case.name not in taken}
     for case in asked:
@@ -296,7 +260,7 @@ def run(arguments: argparse.Namespace) -> None:
         again = case.way == PLAIN and case.reference in wanting and not reference.exists()
         if case.name in taken and not again:
             continue
-        taken[case.name] = in_own_process(case, reference)
+        taken[case.name] = in_own_process(__file__, json.dumps(asdict(case)), str(reference))
         write()
         print(list(rows([case], taken))[-1], flush=True)
     write()

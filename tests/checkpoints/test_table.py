@@ -56,10 +56,10 @@ def test_declared_counts_are_those_of_the_network(name: str) -> None:
     for generation in layout.generations:
         with torch.device("meta"):
             network = generation.build()
-        state = network.state_dict()
-        assert len(state) == generation.tensors
+        state, files = network.state_dict(), signature(generation)
+        assert len(files) == generation.tensors == len(state.keys() - generation.added().keys())
         assert sum(p.numel() for p in network.parameters()) == generation.parameters
-        assert layout.family.landmark in state
+        assert layout.family.landmark in files
         assert not [name for name, _ in network.named_buffers() if name not in state]
 
 

@@ -1,7 +1,8 @@
 """The demo's loop on toy models: what it writes, that it resumes, and what its pairs are."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 from facewright.align.detector import Face
 from facewright.cli.demo import DemoConfig, Models, run_loop
 from facewright.cli.demo_pairs import Lfw, find_lfw, held_out_pairs
+from facewright.cli.demo_personalised import Source
+from facewright.cli.report import Personalised, PersonalisedPicture
 from facewright.data.sets import read_set
 from facewright.errors import ConfigError, InputError
 from facewright.synthesis import uniform_contexts
@@ -104,6 +107,46 @@ def test_writes_report_figures_and_grid(models: Models, tmp_path: Path, capsys: 
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (4 * 130 + 2, 3 * 130 + 2)
     assert capsys.readouterr().out == ""  # progress goes to stderr, the summary is the command's
+
+
+def test_personalised_pictures_have_their_part(models: Models, tmp_path: Path) -> None:
+    asked = []
+
+    def personalise(
+        sources: Sequence[Source], out: Path, seed: int, progress: Callable[[int, int], None]
+    ) -> Personalised:
+        asked.append((sources, out, seed))
+        names = [source.name for source in sources]
+        image = np.full((128, 128, 3), 90, np.uint8)
+        pictures = (
+            PersonalisedPicture(image, f"a photo of {names[0]}", 1, {names[0]: 0.625}),
+            PersonalisedPicture(image, f"a photo of {names[1]}", 0, {names[1]: None}),
+            PersonalisedPicture(image, f"{names[0]} and {names[1]}", 3, {names[0]: 0.5, names[1]: 0.25}),
+        )
+        return Personalised({source.name: source.image for source in sources}, pictures, 20, 3.0)
+
+    run_loop(models, CONFIG, out=tmp_path / "without")
+    run_loop(replace(models, personalise=personalise), CONFIG, out=tmp_path / "with")
+    [(sources, folder, seed)] = asked
+    assert (folder, seed) == (tmp_path / "with" / "personalised", 5)
+    assert [source.name for source in sources] == ["Person 1", "Person 2", "Person 3"]
+    assert [source.file.name for source in sources] == ["000.png"] * 3
+    faces = read_set(tmp_path / "with" / "faces")
+    for number, source in enumerate(sources):
+        assert np.array_equal(source.image, np.asarray(Image.open(source.file)))
+        assert np.array_equal(source.crop, faces.crops([4 * number])[0])
+    figures = json.loads((tmp_path / "with/metrics.json").read_text())
+    part = figures["personalised"]
+    assert part["one_person"] == {"pictures": 2, "share_complete": 0.5, "identity": 0.3125}
+    assert part["several_people"] == {"pictures": 1, "share_complete": 1.0, "identity": 0.25}
+    assert part["pictures"][1] == {"prompt": "a photo of Person 2", "faces": 0, "cosines": {"Person 2": None}}
+    assert "Personalised pictures" in figures["seconds"]
+    page, other = ((tmp_path / name / "report.html").read_text() for name in ("with", "without"))
+    assert page.count("<img ") == other.count("<img ") + 3 + 3
+    assert "Person 1: cosine 0.50, Person 2: cosine 0.25" in page
+    assert "a photo of Person 2 <small>no face found</small>" in page
+    assert "as a prompt says" not in other
+    assert "personalised" not in json.loads((tmp_path / "without/metrics.json").read_text())
 
 
 def test_faces_of_a_person_are_their_own(models: Models, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from tests.evaluation.tiny_clip import save_tiny_clip
 from tests.personalise.tiny_base import TEXT_WIDTH, save_tiny
 
 from facewright.cli.app import run
-from facewright.personalise import Mapper, Mapping, MappingConfig, save_mapper
+from facewright.personalise import Mapper, Mapping, MappingConfig, PictureConfig, draw_pictures, load_base, save_mapper
+from facewright.personalise.prompt_classifier import PromptClassifier, PromptClassifierConfig, save_prompt_classifier
 from facewright.weights.store import bundled_cards
 
 pytest.importorskip("diffusers", reason="needs the extra personalise")
@@ -28,6 +29,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_mapper(folder / "m.safetensors", Mapper(network), encoder_sha256=bundled_cards()["encoder"].sha256, **facts)
     save_tiny(folder / "base")
     save_tiny_clip(folder / "tiny_clip")
+    judge = PromptClassifier(PromptClassifierConfig(stem=4, widths=(4,))).eval()
+    save_prompt_classifier(folder / "p.safetensors", judge, **{**facts, "name": "judge"}, measured={"accuracy": 0.25})
     return folder
 
 
@@ -108,6 +111,54 @@ def test_pairs_have_swaps_and_places(
     own = json.loads(figures.read_text())["encoders"]["slimfacenet"]
     assert own["right"]["value"] == pytest.approx(1 - own["swapped"]["value"])
     assert "people in each other's places" in capsys.readouterr().out
+
+
+def test_a_classifier_judges_what_the_prompts_ask(
+    models: Path, people: Path, tmp_path: Path, drawn: list[Sequence[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures, page, nouns = tmp_path / "figures.json", tmp_path / "page.html", tmp_path / "nouns.csv"
+    nouns.write_text("identity,noun\nann,a woman\nbob,an old man\n")
+    judged = ["--prompts", str(models / "p.safetensors"), "--clip", str(models / "tiny_clip"), "--nouns", str(nouns)]
+    call = arguments(models, people, tmp_path / "out", f"{SINGLE}{{}} at night,style\n", "--count=1", *judged)
+    assert run([*call, "--json", str(figures), "--report", str(page)]) == 0
+    read = json.loads(figures.read_text())
+    assert [scorer["name"] for scorer in read["prompt_scorers"]] == ["clip tiny_clip", "judge"]
+    assert read["prompt_scorers"][1]["measured"] == {"accuracy": 0.25}
+    assert len(read["prompt_scorers"][1]["sha256"]) == 64
+    counts = {name: found["count"] for name, found in read["prompts"].items()}
+    assert counts == {"clip tiny_clip": 12, "judge": 8, "judge style": 8, "judge gender": 4, "judge age": 2}
+    for row in read["each"]:
+        own = row["prompts"]
+        parts = [own[f"judge {head}"] for head in ("style", "gender", "age")]
+        asked = [part for part in parts if part is not None]
+        assert own["judge"] == (pytest.approx(np.mean(asked)) if asked else None)
+        assert len(asked) == (0 if "beach" in row["prompt"] else {"a": 1, "w": 2, "o": 3}[_first(row["people"])])
+    told = capsys.readouterr().out
+    assert "mean of identity and judge" in told
+    assert "mean of identity and judge style" not in told
+    assert "judge style" in told
+    assert "Its card: accuracy 0.250." in page.read_text()
+
+
+def _first(people: list[str]) -> str:
+    """Whether a person, a woman or an old man is drawn."""
+    return {"ann": "w", "bob": "o"}.get(people[0], "a")
+
+
+def test_without_the_people_the_base_model_draws_the_nouns(
+    models: Path, people: Path, tmp_path: Path, drawn: list[Sequence[int]]
+) -> None:
+    nouns = tmp_path / "nouns.csv"
+    nouns.write_text("identity,noun\nann,a woman\n")
+    out = tmp_path / "out"
+    more = ["--alpha=0", "--count=2", "--groups=1", "--picture-seed=7", "--nouns", str(nouns)]
+    assert run(arguments(models, people, out, SINGLE, *more)) == 0
+    for number, prompt in enumerate(("a photo of a woman", "a woman on the beach")):
+        config = PictureConfig(steps=1, guidance=5.0)
+        plain = draw_pictures(load_base(models / "base"), prompt, (), config, numbers=[0, 1], seed=7).images
+        for place, image in enumerate(plain):
+            with Image.open(out / "ann" / f"{number:02d}" / f"{place:03d}.png") as picture:
+                assert np.array_equal(np.asarray(picture), image)
 
 
 def test_what_personalise_wrote_is_measured(

@@ -112,7 +112,6 @@ def test_left_out_words_are_said(
         (["--layout=rows"], "--layout must be columns or none"),
         (["--alpha=2"], "from 0 to 1; got 2"),
         (["--count=0"], "must be at least 1, got 0 and 1"),
-        (["--base=bundled"], "no bundled base model"),
         (["--base=nowhere"], "nowhere is no base model"),
         (["--mapper=nowhere.safetensors"], "nowhere.safetensors: no such weights file"),
         (["--scheduler=EulerScheduler"], "unknown scheduler 'EulerScheduler'"),

@@ -14,7 +14,7 @@ import pytest
 import typer
 from tests.cli import tiny_recipe
 from tests.synthesis.test_generated import Nobody
-from tests.synthesis.tiny import TinyEncoder, TinyGenerator
+from tests.synthesis.tiny import TinyEncoder, TinyGenerator, tiny_card
 
 from facewright import diffusion, encoders, synthesis
 from facewright.cli import app, run_processes
@@ -132,6 +132,7 @@ def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "load", lambda name, *, device: TinyEncoder())
     models = {"bundled": TinyGenerator, "nobody": Nobody}
     monkeypatch.setattr(diffusion, "load", lambda name, *, device: models[name]())
+    monkeypatch.setattr(diffusion, "load_card", lambda name: tiny_card(models[name]))
 
 
 @pytest.fixture
@@ -250,7 +251,7 @@ def test_sigterm_and_a_failing_stage(
     capsys.readouterr()
     assert go(recipe, "filled.rounds=1", out="failing") == 1
     said = capsys.readouterr().err
-    assert "facewright: stage filled: 1 identities still lack images" in said
+    assert "facewright: stage filled: 1 identity still lacks images" in said
     assert "finished stages are kept in" in said
 
 

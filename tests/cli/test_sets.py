@@ -10,7 +10,7 @@ import pytest
 import typer
 from tests.synthesis.test_contexts import narrow
 from tests.synthesis.test_generated import Nobody
-from tests.synthesis.tiny import TinyEncoder, TinyGenerator
+from tests.synthesis.tiny import TinyEncoder, TinyGenerator, tiny_card
 from typer.testing import CliRunner
 
 from facewright import diffusion, encoders, synthesis
@@ -18,7 +18,9 @@ from facewright.cli import contexts, sample, set_check
 from facewright.data.embeddings import read_embeddings, write_embeddings
 from facewright.data.sets import read_set, write_manifest
 from facewright.errors import ConfigError, DataError, FaceError, InputError, WorkError
-from facewright.synthesis import SampleSummary, Share, fitted_contexts, uniform_contexts
+from facewright.synthesis import SampleSummary, Share, fitted_contexts, try_identities, uniform_contexts
+
+LOAD_CARD = diffusion.load_card
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +28,7 @@ def _small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "load", lambda name, *, device: TinyEncoder())
     models = {"bundled": TinyGenerator, "nobody": Nobody}
     monkeypatch.setattr(diffusion, "load", lambda name, *, device: models[name]())
+    monkeypatch.setattr(diffusion, "load_card", lambda name: tiny_card(models[name]))
 
 
 def run(*arguments: str | Path | float) -> str:
@@ -115,6 +118,88 @@ def test_contexts_are_filtered_by_trial_samples(tmp_path: Path, people: Path) ->
     write_embeddings(people, made.names, made.embeddings, provenance={"encoder": "x", "encoder_sha256": "f" * 64})
     with pytest.raises(FaceError, match="made by encoder 'x'"):
         run(*chosen, "--min-pairwise", 0.1)
+
+
+def test_the_first_contexts_that_pass_are_kept(tmp_path: Path, people: Path) -> None:
+    out, figures = tmp_path / "chosen.npz", tmp_path / "figures.json"
+    search = ("contexts", "filter", people, "--out", out, "--json", figures)
+    assert "2 identities, 64 wide, uniform; 2 of 2 identities found in 2 draws" in run(*search, "--count", 2)
+    assert read_embeddings(out).names == ("000000", "000001")
+    with pytest.raises(ConfigError, match=r"count must lie in \[1, 4\], for no more are in .*people\.npz, got 5"):
+        run(*search, "--count", 5)
+    assert read_embeddings(out).names == ("000000", "000001")
+    trials = (*search, "--trials", 2, "--batch", 4, "--force")
+    rows = read_embeddings(people)
+    held = try_identities(TinyGenerator(), TinyEncoder(), rows.names, rows.embeddings, samples=2, batch=4).to_context
+    limit = float(np.sort(held)[1:3].mean())
+    with pytest.raises(WorkError, match=r"2 of 3 identities found in 4 draws: 2 proved inconsistent; .* --force"):
+        run(*trials, "--count", 3, "--min-to-context", limit)
+    passing = tuple(name for name, cosine in zip(rows.names, held, strict=True) if cosine >= limit)
+    assert read_embeddings(out).names == passing
+    assert json.loads(figures.read_text())["found"] == 2
+    assert "1 identity, 64 wide, uniform; 1 of 1 identity" in run(*trials, "--count", 1, "--min-to-context", limit)
+    assert read_embeddings(out).names == passing[:1]
+
+
+def test_drawing_and_trials_follow_the_generator_s_card(
+    tmp_path: Path, people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"sampler": "ddpm", "steps": 2, "guidance": 1.5}
+    monkeypatch.setattr(diffusion, "load_card", lambda name: tiny_card(TinyGenerator, sampling=few))
+    given: list[tuple[Any, ...]] = []
+    sample = TinyGenerator.sample
+
+    def listen(self: TinyGenerator, *args: Any, **options: Any) -> Any:
+        given.append(tuple(options[key] for key in few))
+        return sample(self, *args, **options)
+
+    monkeypatch.setattr(TinyGenerator, "sample", listen)
+    chosen = (
+        "contexts",
+        "filter",
+        people,
+        "--force",
+        "--min-to-context",
+        0,
+        "--trials",
+        2,
+        "--out",
+        tmp_path / "c.npz",
+    )
+    run(*chosen)
+    run(*chosen, "--steps", 3, "--guidance", 1)
+    run(*chosen, "--sampler", "ddim")
+    assert given == [("ddpm", 2, 1.5), ("ddpm", 3, 1.0), ("ddim", 25, 1.0)]
+    given.clear()
+    nobody = ("contexts", "unconditional", "--count", 2, "--batch", 2, "--force", "--out", tmp_path / "n.npz")
+    for number, more in enumerate(((), ("--steps", 3), ("--sampler", "ddim"))):
+        run(*nobody, "--faces", tmp_path / f"faces{number}", *more)
+    assert given == [("ddpm", 2, 0.0), ("ddpm", 3, 0.0), ("ddim", 25, 0.0)]
+    with pytest.raises(InputError, match="drawn with another sampler, steps; give the same"):
+        run(*nobody, "--faces", tmp_path / "faces2")
+    made = read_embeddings(tmp_path / "n.npz").provenance
+    assert (made["sampler"], made["steps"]) == ("ddim", 25)
+
+
+@pytest.mark.parametrize("command", [("sample", "--per-identity", 1), ("sample", "--per-identity", 1, "--workers", 2)])
+def test_contexts_of_another_width_are_refused_before_anything_is_loaded(
+    tmp_path: Path, people: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str | int, ...]
+) -> None:
+    def load(name: str, *, device: str) -> None:
+        raise AssertionError("the networks were loaded")
+
+    monkeypatch.setattr(diffusion, "load", load)
+    monkeypatch.setattr(encoders, "load", load)
+    monkeypatch.setattr(diffusion, "load_card", LOAD_CARD)  # the bundled generator's own, for embeddings 512 wide
+    with pytest.raises(DataError, match=r"people\.npz: embeddings are 64 wide, expected 512") as refused:
+        run(*command, "--contexts", people, "--out", tmp_path / "set")
+    assert refused.value.exit_code == 2
+    with pytest.raises(DataError, match="embeddings are 64 wide, expected 512"):
+        run("contexts", "filter", people, "--min-pairwise", 0.1, "--out", tmp_path / "chosen.npz")
+    monkeypatch.setattr(diffusion, "load_card", lambda name: tiny_card(Nobody))
+    with pytest.raises(InputError, match="knows no identities"):
+        run(*command, "--contexts", people, "--out", tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == ["people.npz"]
 
 
 def test_a_set_is_checked_against_its_own_contexts_and_plan(tmp_path: Path, people: Path, out: Path) -> None:

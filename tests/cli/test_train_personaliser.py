@@ -15,6 +15,7 @@ from facewright.cli.app import run
 from facewright.cli.configs import read_config
 from facewright.cli.train_runs_personalise import PersonaliserRun
 from facewright.personalise import load_mapper, read_base, read_mapper_card
+from facewright.personalise.prompt_classifier import PromptClassifier, PromptClassifierConfig, save_prompt_classifier
 from facewright.weights import read_card
 
 pytest.importorskip("diffusers", reason="needs the extra personalise")
@@ -23,7 +24,10 @@ RECIPE = (
     "[recipe]\nwidth = 16\nexpression_width = 4\nsize = 16\n[recipe.schedule]\nimages = 8\nbatch = 4\n"
     "log_every = 4\nsave_every = 8\nprecision = 'fp32'\nlearning_rate = 0.01\n"
 )
-CHECKS = "[checks]\npeople = 1\nprompts = ['{person} on the beach']\nsteps = 2\nencoder = 'e.safetensors'\n"
+CHECKS = (
+    "[checks]\npeople = 1\nprompts = ['{person} on the beach', 'a sepia photo of {person}']\nsteps = 2\n"
+    "encoder = 'e.safetensors'\nclassifier = 'c.safetensors'\n"
+)
 CARD = 'name = "toy"\ndata = "drawn faces"\nlicence = "Apache-2.0"\n'
 
 
@@ -41,6 +45,9 @@ def config(folder: Path, base: Path, *, more: str = "", recipe: str = RECIPE) ->
 def test_a_run_makes_a_mapper_that_draws(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_drawn(tmp_path / "subjects")
     encoder = toy_encoder(tmp_path / "e.safetensors")
+    facts = {"name": "toy judge", "data": "none", "licence": "Apache-2.0", "recipe": "untrained"}
+    classifier = PromptClassifier(PromptClassifierConfig(stem=4, widths=(4,)))
+    save_prompt_classifier(tmp_path / "c.safetensors", classifier, **facts)
     out = tmp_path / "run"
     call = ["train", "personaliser", str(config(tmp_path, base, recipe=RECIPE + CHECKS)), "--out", str(out)]
     assert run(call) == 0
@@ -56,7 +63,7 @@ def test_a_run_makes_a_mapper_that_draws(base: Path, tmp_path: Path, capsys: pyt
         read_card(encoder).sha256,
     )
     found = {name for line in (out / "metrics.jsonl").read_text().splitlines() for name in json.loads(line)}
-    assert {"denoising", "held_out", "held_out_around", "identity_toy_0", "without_face"} <= found
+    assert {"denoising", "held_out", "held_out_around", "identity_toy_0", "without_face", "prompt_toy_judge"} <= found
     assert [path.name for path in (out / "previews").iterdir()] == ["000000008.png"]
     assert (out / "curves.png").is_file()
 

@@ -3,11 +3,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.personalise.small_base import save_small
 from tests.personalise.tiny_base import SECOND_WIDTH, TEXT_WIDTH, save_tiny
 
 from facewright.errors import DataError, FaceError, InputError
+from facewright.personalise import base as base_module
 from facewright.personalise import load_base, read_base
-from facewright.personalise.base import load_tokenizer
+from facewright.personalise.base import CARD, find_base, load_tokenizer
 
 pytest.importorskip("diffusers", reason="needs the extra personalise")
 
@@ -26,6 +28,7 @@ def test_a_directory_says_what_it_is(small: Path, tmp_path: Path) -> None:
     facts = read_base(small)
     assert (facts.pipeline, facts.text_widths, facts.word_width) == ("StableDiffusionPipeline", (TEXT_WIDTH,), 32)
     assert not facts.has_safety_checker
+    assert (facts.card, facts.sha256, facts.drawing) == (None, None, {})
     large = read_base(save_tiny(tmp_path / "large", large=True))
     assert (large.pipeline, large.word_width) == ("StableDiffusionXLPipeline", TEXT_WIDTH + SECOND_WIDTH)
     assert type(load_base(large.path)).__name__ == "StableDiffusionXLPipeline"
@@ -41,6 +44,16 @@ def test_it_loads_with_another_scheduler_and_precision(small: Path) -> None:
     assert pipe.scheduler.config.beta_schedule == "scaled_linear"
     assert str(pipe.unet.dtype) == "torch.bfloat16"
     assert pipe.safety_checker is None
+
+
+def test_it_loads_without_a_word(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    capsys.readouterr()
+    load_base(small)
+    assert capsys.readouterr().err == ""
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 
 @pytest.mark.parametrize(
@@ -72,6 +85,30 @@ def _without_text(base: Path) -> None:
     parts["text_encoder"] = [None, None]
     (base / "model_index.json").write_text(json.dumps(parts))
     shutil.rmtree(base / "text_encoder")
+
+
+def test_a_small_base_says_what_suits_it(tmp_path: Path) -> None:
+    facts = read_base(save_small(tmp_path / "base"))
+    assert facts.sha256 == json.loads((facts.path / CARD).read_text())["sha256"]
+    assert facts.drawing == {"steps": 20, "guidance": 3.0}
+    (facts.path / CARD).write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=f"{CARD} cannot be read"):
+        read_base(facts.path)
+    (facts.path / CARD).write_text("{}")
+    with pytest.raises(DataError, match="its card cannot be read"):
+        read_base(facts.path)
+
+
+def test_the_bundled_one_is_found_or_said_to_be_missing(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert base_module.bundled_base().parts[-4:] == ("facewright", "weights", "bundled", "base")
+    monkeypatch.setattr(base_module, "bundled_base", lambda: small)
+    assert find_base("bundled") == small
+    assert type(load_base("bundled")).__name__ == "StableDiffusionPipeline"
+    monkeypatch.setattr(base_module, "bundled_base", lambda: tmp_path / "base")
+    with pytest.raises(InputError, match="this install has no bundled base model"):
+        find_base("bundled")
 
 
 def test_damaged_weights_are_a_sentence(copied: Path) -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from facewright.errors import ConfigError
 from facewright.personalise import place_people
-from facewright.personalise.base_tokenizer import SPARE_WORDS, make_tokenizer
-from facewright.personalise.world_captions import vocabulary
+from facewright.personalise.base_tokenizer import SPARE_WORDS, caption_words, make_tokenizer, unread_words
+from facewright.personalise.world_captions import caption_of, templates, vocabulary
+from facewright.personalise.world_styles import STYLES
 
 pytest.importorskip("diffusers", reason="needs the extra personalise")
 
@@ -53,6 +54,22 @@ def test_people_find_room_in_its_prompts(tokenizer: Any) -> None:
     assert placed.spans == {"alice": range(1, 3)}
     assert len(placed.ids) == 16
     assert not placed.cut
+
+
+def test_words_of_no_caption_are_told(tokenizer: Any) -> None:
+    for style in STYLES:
+        for template in range(len(templates(style))):
+            assert unread_words(caption_of(["an old Asian man", "a girl"], style, template=template), tokenizer) == ()
+    assert unread_words("a person's Zebra on the beach at 3 (a zebra, i)", tokenizer) == (
+        "zebra",
+        "the",
+        "beach",
+        "3",
+        "i",
+    )
+    assert unread_words("", tokenizer) == ()
+    assert set(caption_words()) == {word for word in vocabulary() if word != ","}
+    assert unread_words(" ".join(caption_words()), tokenizer) == ()
 
 
 def test_wrong_vocabularies_are_named() -> None:

@@ -35,6 +35,15 @@ def test_a_mapper_comes_back_as_it_was(tmp_path: Path, fused: bool) -> None:
             assert torch.equal(back.fuse.state_dict()[name], tensor)
 
 
+def test_it_says_which_base_model_it_is_for(tmp_path: Path) -> None:
+    save_mapper(tmp_path / "a.safetensors", mapper(fused=False), base_sha256="cd" * 32, **FACTS)
+    save_mapper(tmp_path / "b.safetensors", mapper(fused=False), **FACTS)
+    assert read_mapper_card(tmp_path / "a.safetensors").base_sha256 == "cd" * 32
+    assert read_mapper_card(tmp_path / "b.safetensors").base_sha256 is None
+    assert load_mapper(tmp_path / "a.safetensors").mapping.config == CONFIG
+    assert "cd" * 32 in (tmp_path / "a.md").read_text()
+
+
 def test_an_imported_mapping_of_face2diffusion_is_taken(tmp_path: Path) -> None:
     torch.save(Mapping().state_dict(), tmp_path / "mapping.pt")
     checkpoints.import_checkpoint(tmp_path / "mapping.pt", tmp_path / "mapping.safetensors")

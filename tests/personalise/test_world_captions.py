@@ -12,6 +12,7 @@ from facewright.personalise.world_captions import (
     drawn_phrase,
     joined,
     phrase_of,
+    read_caption,
     templates,
     vocabulary,
 )
@@ -76,3 +77,36 @@ def test_bad_input_is_named() -> None:
         Known("male")
     with pytest.raises(InputError, match="unknown style 'etching'"):
         templates("etching")
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_captions_are_read_back(style: str) -> None:
+    everybody = [
+        Known(gender, age, group)
+        for gender in (None, "man", "woman")
+        for age in (None, *AGES)
+        for group in (None, "asian")
+    ]
+    for template in range(len(templates(style))):
+        for place, known in enumerate(everybody):
+            people = (known, everybody[place - 7], everybody[place - 11])[: place % 3 + 1]
+            caption = caption_of([phrase_of(each)[0] for each in people], style, template=template)
+            assert read_caption(caption) == (style, people), caption
+            assert read_caption(f"{caption.capitalize()}.") == (style, people)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a photo of ",
+        "a photo of alice",
+        "a man on the beach",
+        "a watercolour of a woman",
+        "a photo of a woman at night in sepia",
+        "a photo of a very old asian woman",
+        "a man and alice",
+    ],
+)
+def test_what_is_no_caption_of_the_world_is_not_read(text: str) -> None:
+    assert read_caption(text) is None

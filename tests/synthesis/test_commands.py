@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
+from tests.synthesis.tiny import tiny_card
 from typer.testing import CliRunner
 
 from facewright import diffusion, encoders
@@ -23,6 +24,7 @@ from facewright.weights import Card
 def _small_networks(monkeypatch: pytest.MonkeyPatch, generator: Any, encoder: Any) -> None:
     monkeypatch.setattr(encoders, "load", lambda name, *, device: encoder, raising=False)
     monkeypatch.setattr(diffusion, "load", lambda name, *, device: generator, raising=False)
+    monkeypatch.setattr(diffusion, "load_card", lambda name: tiny_card(type(generator)))
 
 
 def run(*arguments: str | Path) -> str:

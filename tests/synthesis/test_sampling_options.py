@@ -107,7 +107,9 @@ def test_a_generator_is_only_asked_for_what_is_set(tmp_path: Path, generator: Ge
 def test_the_command_passes_every_option_on(
     tmp_path: Path, generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    card = Card("tiny", "generator", {}, "drawn", "Apache-2.0", "by hand")
     monkeypatch.setattr(diffusion, "load", lambda name, *, device: generator)
+    monkeypatch.setattr(diffusion, "load_card", lambda name: card)
     write_embeddings(tmp_path / "people.npz", CONTEXTS.names, CONTEXTS.embeddings, provenance=CONTEXTS.provenance)
     app = typer.Typer()
     sample.register(app)
@@ -149,7 +151,6 @@ def test_the_card_says_how_to_sample_unless_the_call_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record = {} if advised is None else {"sampling": advised.record()}
-    generator.card = {**generator.card, "architecture": record}
     card = Card("few", "generator", record, "drawn", "Apache-2.0", "by hand", input=None)
     save_weights(tmp_path / "few.safetensors", {"x": torch.zeros(1)}, card)
     given: list[SamplerConfig] = []

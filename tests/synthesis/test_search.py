@@ -52,7 +52,7 @@ def test_greedy_choice_and_why_the_others_were_left(size: int) -> None:
     assert (report.near_another, report.inconsistent, report.near_avoided) == (1, 1, 1)
     assert report.drawn == 7 + report.faceless == 7 + math.ceil(7 / size)
     assert not report.complete
-    for said in ("4 of 9 identities found", "1 lay too near to a person", "1 were inconsistent", "showed no face"):
+    for said in ("4 of 9 identities found", "1 lay too near to a person", "1 proved inconsistent", "showed no face"):
         assert said in report.sentence()
 
 
@@ -82,6 +82,13 @@ def test_filter_of_a_file_keeps_names_and_order() -> None:
     assert found.contexts.provenance["encoder_sha256"] == "e" * 64
     assert found.contexts.provenance["filtered_from_sha256"] == given.sha256
     assert asdict(found.report)["near_another"] == 1
+    looked: list[tuple[int, int]] = []
+    first = filter_contexts(given, limits=Limits(), count=1, progress=lambda *at: looked.append(at))
+    assert (first.contexts.names, first.report.drawn, looked) == (("b",), 1, [(0, 3)])
+    lacking = filter_contexts(given, limits=Limits(math.radians(30)), count=3).report
+    assert (lacking.wanted, lacking.found, lacking.drawn, lacking.complete) == (3, 2, 3, False)
+    with pytest.raises(ConfigError, match=r"count must lie in \[1, 3\]"):
+        filter_contexts(given, limits=Limits(), count=4)
     with pytest.raises(InputError, match="no context keeps to the limits"):
         filter_contexts(given, limits=Limits(avoid=given, avoid_angle=0.01))
     other = Embeddings(given.names, given.embeddings, {"encoder": "x", "encoder_sha256": "f" * 64})

@@ -1,6 +1,7 @@
 """Filtering, resampling and adding context images: marks in a manifest, nothing deleted."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from facewright.errors import ConfigError, DataError, InputError
 from facewright.synthesis import (
     SetLimits,
     add_context_images,
+    context_images,
     filter_set,
     image_seed,
     pictures_by_name,
@@ -178,6 +180,67 @@ def test_resampling_ends_where_the_limit_cannot_be_met(out: Path) -> None:
     assert report.filtered.kept_identities == 3
 
 
+IMPOSSIBLE = SetLimits(min_similarity=1.0)
+
+
+def resampled(out: Path, rounds: int, limits: SetLimits = IMPOSSIBLE, generator: TinyGenerator | None = None) -> Any:
+    report = resample_set(generator or TinyGenerator(), CONTEXTS, out, limits, encoder=TinyEncoder(), rounds=rounds)
+    return report.rounds, report.made, len(read_manifest(out))
+
+
+def test_the_bound_on_rounds_holds_over_all_calls(out: Path) -> None:
+    assert resampled(out, 2) == (2, 32, 48)
+    assert resampled(out, 2) == (2, 0, 48)  # the same call again
+    assert resampled(out, 3) == (3, 16, 64)
+    assert resampled(out, 1) == (3, 0, 64)
+    assert resampled(out, 1, SetLimits(min_similarity=1.0, min_images=2)) == (1, 16, 80)  # other limits, counted anew
+    (out / "resample.json").write_text("{")
+    with pytest.raises(DataError, match=r"resample\.json: cannot be read .* count the rounds anew"):
+        resampled(out, 1)
+
+
+@pytest.mark.parametrize(("call", "left"), [(5, 17), (6, 16)])  # last batch of the first round, first of the second
+def test_a_round_that_was_stopped_is_the_one_to_go_on_with(out: Path, tmp_path: Path, call: int, left: int) -> None:
+    other = shutil.copytree(out, tmp_path / "other")
+    resampled(other, 2)
+    broken = TinyGenerator()
+
+    def stop(number: int) -> None:
+        if number == call:
+            raise KeyboardInterrupt
+
+    broken.before = stop
+    with pytest.raises(KeyboardInterrupt):
+        resampled(out, 2, generator=broken)
+    assert resampled(out, 2) == (2, left, 48)
+    assert files(out) == files(other)
+
+
+def test_a_round_whose_rows_are_written_counts(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = shutil.copytree(out, tmp_path / "other")
+    resampled(other, 2)
+    write = set_filter.write_manifest
+
+    def killed(path: Path, rows: Any) -> None:
+        write(path, rows)
+        if len(rows) == 32:  # those of the first round are in it
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(set_filter, "write_manifest", killed)
+    with pytest.raises(KeyboardInterrupt):
+        resampled(out, 2)
+    monkeypatch.undo()
+    assert resampled(out, 2) == (2, 16, 48)
+    assert files(out) == files(other)
+
+
+def test_a_set_that_was_put_back_to_before_its_rounds_begins_anew(out: Path) -> None:
+    before = (out / "manifest.parquet").read_bytes()
+    resampled(out, 2)
+    (out / "manifest.parquet").write_bytes(before)
+    assert resampled(out, 2) == (2, 0, 48)  # from the pictures that are there
+
+
 def test_resampling_needs_the_set_s_own_networks(out: Path, generator: TinyGenerator, encoder: TinyEncoder) -> None:
     before, limits = files(out), SetLimits(min_similarity=0.99)
     with pytest.raises(InputError, match="contexts_sha256"):
@@ -226,6 +289,30 @@ def test_context_images_are_found_by_name_not_by_order(tmp_path: Path) -> None:
         add_context_images(tmp_path / "set", found, people, TinyEncoder())
     report = resample_set(TinyGenerator(), people, tmp_path / "set", SetLimits(), encoder=TinyEncoder())
     assert report.made == 0
+
+
+@pytest.mark.parametrize("place", ["write_image", "write_set_card", "write_manifest"])
+def test_adding_that_was_killed_is_done_by_the_next_call(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    boards(tmp_path / "faces", CONTEXTS, [0, 1, 2, 3])
+    found = pictures_by_name(tmp_path / "faces", CONTEXTS.names)
+    other, work = shutil.copytree(out, tmp_path / "other"), getattr(context_images, place)
+    add_context_images(other, found, CONTEXTS, TinyEncoder(), copies=2)
+    calls: list[str] = []
+
+    def killed(*args: Any, **more: Any) -> None:
+        calls.append(place)
+        if len(calls) == 4 or place != "write_image":
+            raise KeyboardInterrupt
+        work(*args, **more)
+
+    monkeypatch.setattr(context_images, place, killed)
+    with pytest.raises(KeyboardInterrupt):
+        add_context_images(out, found, CONTEXTS, TinyEncoder(), copies=2)
+    monkeypatch.undo()
+    assert add_context_images(out, found, CONTEXTS, TinyEncoder(), copies=2) == 8
+    assert files(out) == files(other)
 
 
 def test_swapped_or_missing_context_images_add_nothing(out: Path, tmp_path: Path, encoder: TinyEncoder) -> None:

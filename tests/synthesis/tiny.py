@@ -9,6 +9,7 @@ from torch import Tensor
 
 from facewright.data.images import to_tensor
 from facewright.errors import ConfigError
+from facewright.weights import Card
 
 WIDTH = 64
 ENCODER = "e" * 64
@@ -55,6 +56,12 @@ class TinyGenerator:
         if self.broken is not None:
             pictures[self.broken] = torch.nan
         return pictures
+
+
+def tiny_card(model: type[TinyGenerator], **architecture: Any) -> Card:
+    """The card of a small generator's file."""
+    network = {"denoiser": {"context_inputs": model.context_width or None}}
+    return Card(model.name, "generator", {**network, **architecture}, "drawn boards", "Apache-2.0", "by hand")
 
 
 class TinyEncoder:

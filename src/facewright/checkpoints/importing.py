@@ -4,18 +4,24 @@ import hashlib
 from pathlib import Path
 
 from facewright.checkpoints.loading import find, tensors
-from facewright.checkpoints.source import open_checkpoint
+from facewright.checkpoints.source import joined, open_checkpoint
 from facewright.errors import InputError
 from facewright.weights import Card, save_weights
 
 
-def import_checkpoint(source: Path | str, out: Path | str, *, layout: str | None = None) -> Card:
+def import_checkpoint(
+    source: Path | str, out: Path | str, *, layout: str | None = None, decoder: Path | str | None = None
+) -> Card:
     """Read a checkpoint file strictly and write it as safetensors, its names unchanged but for wrappers.
+
+    A whole autoencoder is written under the package's own names, as `facewright train autoencoder` writes one, and is
+    what trainings of generators take.
 
     Args:
         source: as in `load`, a file.
         out: .safetensors file to write; a readable card goes beside it.
         layout: as in `load`.
+        decoder: the file of the other half, where `source` holds the encoder of an autoencoder.
 
     Returns:
         The card: layout, network, sha256 of the source file, licence as far as known, input convention.
@@ -26,20 +32,28 @@ def import_checkpoint(source: Path | str, out: Path | str, *, layout: str | None
     path, target = Path(source), Path(out)
     if target.suffix != ".safetensors":
         raise InputError(f"{target}: an import is written as .safetensors; change the name")
-    if path.is_file() and target.exists() and target.samefile(path):
-        raise InputError(f"{target} is the checkpoint itself; name another file to write")
-    checkpoint = open_checkpoint(path)
+    paths = [path] if decoder is None else [path, Path(decoder)]
+    for each in paths:
+        if each.is_file() and target.exists() and target.samefile(each):
+            raise InputError(f"{target} is the checkpoint itself; name another file to write")
+    checkpoint = open_checkpoint(path) if decoder is None else joined(open_checkpoint(path), open_checkpoint(decoder))
     held = find(checkpoint, layout)
-    family = held.layout.family
-    with path.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    family, generation = held.layout.family, held.generation
+    digests = [_digest(each) for each in paths]
+    named = {"network": generation.network, "layout": held.layout.name, "source_sha256": digests[0]}
+    sources = " and ".join(f"{each.name} (sha256 {digest})" for each, digest in zip(paths, digests, strict=True))
     card = Card(
         name=held.layout.name,
         kind=family.kind,
-        architecture={"network": held.generation.network, "layout": held.layout.name, "source_sha256": digest},
+        architecture=named if generation.architecture is None else generation.architecture,
         data="Not said in the checkpoint; its publisher knows.",
         licence=family.licence,
-        recipe=f"Weights of {family.source}, imported from {path.name} (sha256 {digest}).",
+        recipe=f"Weights of {family.source}, imported from {sources}.",
         input=family.input,
     )
     return save_weights(target, tensors(checkpoint, held), card)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

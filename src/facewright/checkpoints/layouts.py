@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,14 +30,21 @@ Shape = tuple[int, ...]
 Signature = dict[str, tuple[Shape, torch.dtype]]
 
 
+def _same(name: str) -> str:
+    return name
+
+
 @dataclass(frozen=True)
 class Generation:
     """One form in which files of a layout exist."""
 
     network: str  # its name in the package
     build: Callable[[], nn.Module]  # its state dict gives every name and shape
-    tensors: int
+    tensors: int  # in a file
     parameters: int
+    public: Callable[[str], str] = _same  # a tensor's name in the files, by its name in the network
+    added: Callable[[], dict[str, torch.Tensor]] = dict  # tensors of the network that no file holds
+    architecture: Mapping[str, Any] | None = None  # what a card says, where the package builds the network from that
 
 
 @dataclass(frozen=True)
@@ -83,12 +91,22 @@ class Layout:
         return self.family.beside is not None and re.match(self.family.beside, key) is not None
 
 
-@cache
 def signature(generation: Generation) -> Signature:
-    """Name, shape and type of every tensor; the network is built without memory."""
+    """Name, shape and type of every tensor in a file."""
+    return {generation.public(key): form for key, form in own_signature(generation).items()}
+
+
+def own_signature(generation: Generation) -> Signature:
+    """The same by the names in the network, which is built without memory."""
+    return _signature(generation.build, tuple(generation.added()))
+
+
+@cache
+def _signature(build: Callable[[], nn.Module], without: tuple[str, ...]) -> Signature:
     with torch.device("meta"):
-        network = generation.build()
-    return {key: (tuple(tensor.shape), tensor.dtype) for key, tensor in network.state_dict().items()}
+        network = build()
+    state = network.state_dict()
+    return {key: (tuple(tensor.shape), tensor.dtype) for key, tensor in state.items() if key not in without}
 
 
 def axis(number: int) -> Callable[[Shape], int | None]:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facewright.checkpoints.layouts import Layout, signature
-from facewright.checkpoints.matching import Match, fitting, match, nearest
+from facewright.checkpoints.layouts import Layout, own_signature
+from facewright.checkpoints.matching import Match, fitting, match, nearest, whole
 from facewright.checkpoints.source import Checkpoint, open_checkpoint
 from facewright.checkpoints.table import LAYOUTS
 from facewright.errors import DataError, InputError
@@ -24,7 +24,8 @@ def load(
         source: a file (.pt, .pth, .ckpt, .bin, .safetensors, .npz) or a mapping of names to tensors or arrays. The
             wrappers of DDP, Lightning, torch.compile and averaging are taken off; pickles are read without running
             anything in them.
-        layout: a name of `LAYOUTS`, such as "arcface_torch/r50"; None finds it from the names and shapes.
+        layout: a name of `LAYOUTS`, such as "arcface_torch/r50"; None finds it from the names and shapes, and takes the
+            whole where parts of it have layouts of their own.
         device: where the network goes.
 
     Returns:
@@ -53,7 +54,7 @@ def find(checkpoint: Checkpoint, layout: str | None) -> Match:
     name = layout or checkpoint.layout
     if name is not None:
         return _checked(checkpoint, known(name))
-    found = fitting(checkpoint, LAYOUTS.values())
+    found = whole(fitting(checkpoint, LAYOUTS.values()))
     if len(found) == 1:
         return found[0]
     if found:
@@ -80,16 +81,17 @@ def known(name: str) -> Layout:
 
 
 def tensors(checkpoint: Checkpoint, held: Match) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint under the layout's names: floats as float32, each in memory of its own.
+    """Read the tensors of a checkpoint under the network's names: floats as float32, each in memory of its own.
 
     Raises:
         DataError: a tensor cannot be read or has no values.
     """
-    read = {}
-    for key, (_, dtype) in signature(held.generation).items():
-        tensor = checkpoint.entries[held.keys[key]].read()
+    read, generation = held.generation.added(), held.generation
+    for key, (_, dtype) in own_signature(generation).items():
+        name = held.keys[generation.public(key)]
+        tensor = checkpoint.entries[name].read()
         if tensor.is_meta:
-            raise DataError(f"{checkpoint.name}: tensor {held.keys[key]} has a shape but no values (device meta)")
+            raise DataError(f"{checkpoint.name}: tensor {name} has a shape but no values (device meta)")
         read[key] = tensor.to("cpu", dtype, copy=True).contiguous()
     return read
 

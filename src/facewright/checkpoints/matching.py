@@ -66,6 +66,13 @@ def fitting(checkpoint: Checkpoint, layouts: Iterable[Layout]) -> list[Match]:
     return found
 
 
+def whole(found: Iterable[Match]) -> list[Match]:
+    """Those of several matches of one checkpoint that are no part of another."""
+    matches = list(found)
+    names = [set(held.keys.values()) for held in matches]
+    return [held for held, own in zip(matches, names, strict=True) if not any(own < other for other in names)]
+
+
 def nearest(checkpoint: Checkpoint, layouts: Iterable[Layout]) -> Match | None:
     """The layout with the fewest faults among those whose landmark the checkpoint has; None where none has it."""
     candidates = []

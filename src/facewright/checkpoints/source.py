@@ -68,6 +68,13 @@ def open_checkpoint(source: Path | str | Mapping[str, Any]) -> Checkpoint:
     raise DataError(f"{path} is no checkpoint: expected a file of torch.save, a .safetensors or a .npz file")
 
 
+def joined(first: Checkpoint, second: Checkpoint) -> Checkpoint:
+    """One checkpoint of two that a project keeps apart; raises DataError where both hold a tensor of one name."""
+    if twice := [key for key in first.entries if key in second.entries]:
+        raise DataError(f"{first.name} and {second.name} both hold {twice[0]!r}; give the two halves of one network")
+    return Checkpoint(f"{first.name} with {second.name}", {**first.entries, **second.entries})
+
+
 def entries_of(loaded: object, name: str) -> dict[str, Entry]:
     """The tensors of a state dict, which may lie in a trainer's checkpoint under one of `CONTAINERS`."""
     for _ in range(DEEPEST):

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from facewright.checkpoints.layouts import Family, Generation, Layout, Reading, axis, last_axis, square
 from facewright.diffusion.controlnet import ControlNet
+from facewright.diffusion.generator import autoencoder_architecture
 from facewright.diffusion.unet import ConditionalUNet, published_config
-from facewright.diffusion.vq import VQDecoder, VQEncoder
+from facewright.diffusion.vq import VQConfig, VQDecoder, VQEncoder
+from facewright.diffusion.vq_autoencoder import VQAutoencoder
 from facewright.encoders.encoder import NETWORKS
 from facewright.encoders.msid import MSID
 from facewright.personalise.bisenet import BiSeNet
@@ -134,26 +137,35 @@ CONTROL = Family(
     "controlnet", "IDiff-Face-Reproduce", "not said", None, "time_emb.lin1.weight", _CONTEXT, beside=SCHEDULE
 )
 _LATENT_DIFFUSION = (
-    r"|loss\.|model_ema\.|diffusion_model\.|cond_stage_model\."
+    r"loss\.|model_ema\.|diffusion_model\.|cond_stage_model\."
     r"|(betas|(sqrt_|log_|posterior_|alphas_cumprod|lvlb_)\w*|scale_factor|logvar)$"
 )
-VQ_ENCODER = Family(
-    "vq-encoder",
+VQ_F4 = Family(
+    "autoencoder",
     "latent-diffusion (CompVis), VQ-f4",
     "code MIT; of the weights: not said",
     PICTURE,
-    "encoder.conv_in.weight",
+    "post_quant_conv.weight",
     prefixes=("first_stage_model.",),
-    beside=r"decoder\.|quantize\.|post_quant_conv\." + _LATENT_DIFFUSION,
+    beside=_LATENT_DIFFUSION,
+)
+VQ_ENCODER = Family(
+    "vq-encoder",
+    VQ_F4.source,
+    VQ_F4.licence,
+    PICTURE,
+    "encoder.conv_in.weight",
+    prefixes=VQ_F4.prefixes,
+    beside=r"decoder\.|quantize\.|post_quant_conv\.|" + _LATENT_DIFFUSION,
 )
 VQ_DECODER = Family(
     "vq-decoder",
-    VQ_ENCODER.source,
-    VQ_ENCODER.licence,
+    VQ_F4.source,
+    VQ_F4.licence,
     None,
     "decoder.conv_in.weight",
-    prefixes=("first_stage_model.",),
-    beside=r"encoder\.|quant_conv\." + _LATENT_DIFFUSION,
+    prefixes=VQ_F4.prefixes,
+    beside=r"encoder\.|quant_conv\.|" + _LATENT_DIFFUSION,
 )
 
 
@@ -169,6 +181,20 @@ def _denoiser(condition: str | None) -> nn.Module:
 
 def _control() -> nn.Module:
     return ControlNet(published_config())
+
+
+def _vq_f4() -> nn.Module:
+    return VQAutoencoder(VQConfig())
+
+
+def unscaled(channels: int) -> dict[str, Tensor]:
+    """The mean and spread of latents that are used as they are."""
+    return {"mean": torch.zeros(1, channels, 1, 1), "std": torch.ones(1, channels, 1, 1)}
+
+
+def without_half(name: str) -> str:
+    """A tensor's name in a whole autoencoder without "encoder." or "decoder.", the half it belongs to."""
+    return name.partition(".")[2]
 
 
 _BUILT: tuple[tuple[str, str, Family, Callable[[], nn.Module], int, int], ...] = (
@@ -242,6 +268,16 @@ def _rows() -> Iterator[Layout]:
             _generation("msid_one_tap", 157, 21_446_016, partial(MSID, (11,))),
         ),
     )
+    vq_f4 = Generation(
+        "vq-f4",
+        _vq_f4,
+        205,
+        55_322_782,
+        public=without_half,
+        added=partial(unscaled, VQConfig().channels),
+        architecture=autoencoder_architecture(VQConfig()),
+    )
+    yield Layout("ldm/vq-f4", "VQ-f4 autoencoder", VQ_F4, (vq_f4,))
     for name, title, family, build, tensors, parameters in _BUILT:
         yield Layout(name, title, family, (_generation(name, tensors, parameters, build),))
 

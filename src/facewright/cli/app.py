@@ -28,6 +28,7 @@ COMMANDS = (
     "evaluate",
     "pack",
     "subjects",
+    "world",
     "train",
     "curves",
     "run",

@@ -17,6 +17,7 @@ from facewright.cli.contexts_file import (
     read_limits,
     write_contexts,
 )
+from facewright.cli.sample import Guidance, Sampler, Steps, check_width, sampler_of
 from facewright.errors import WorkError
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def unconditional(
     max_draws: Annotated[
         int | None, typer.Option("--max-draws", help="Pictures drawn at most; default 20 an identity.")
     ] = None,
-    sampler: Annotated[str, typer.Option("--sampler", help="Way through the noise levels.")] = "ddim",
-    steps: Annotated[int, typer.Option("--steps", help="Network evaluations per image.")] = 25,
+    sampler: Sampler = None,
+    steps: Steps = None,
     seed: Seed = 0,
     batch: Batch = 64,
     device: Device = "cpu",
@@ -67,11 +68,14 @@ def unconditional(
 
         facewright contexts unconditional --count 200 --min-angle 1.2 --faces nobody --out people.npz
     """
+    from dataclasses import asdict
+
     from facewright import diffusion, encoders
     from facewright.align import load_detector
     from facewright.synthesis import generated_contexts
 
     limits = read_limits(min_angle, avoid, avoid_angle)
+    way = sampler_of(asdict(diffusion.load_card(generator)), sampler, {"steps": steps})
     finder = None if detector is None else load_detector(detector)
     model, network = diffusion.load(generator, device=device), encoders.load(encoder, device=device)
     with progress_bar("drawing") as progress:
@@ -84,22 +88,19 @@ def unconditional(
             detector=finder,
             limits=limits,
             max_draws=max_draws,
-            sampler=sampler,
-            steps=steps,
+            sampler=way,
             batch=batch,
             progress=progress,
         )
-    _finish(out, found, json_file, force=force)
-    if not found.report.complete:
-        raise WorkError(
-            f"{found.report.sentence()}; {out} holds those found: allow more draws by --max-draws, or loosen the"
-            " limits, and replace it by --force"
-        )
+    _finish(out, found, json_file, cure="allow more draws by --max-draws", force=force)
 
 
 def filter_file(
     contexts: Annotated[Path, typer.Argument(metavar="FILE", help=".npz of contexts.")],
     out: Out,
+    count: Annotated[
+        int | None, typer.Option("--count", metavar="N", help="Keep the first N that pass; default: all that do.")
+    ] = None,
     min_angle: MinAngle = None,
     avoid: Avoid = None,
     avoid_angle: AvoidAngle = None,
@@ -114,9 +115,9 @@ def filter_file(
     ] = None,
     generator: Annotated[str, typer.Option("--generator", help="Makes the trial samples.")] = "bundled",
     encoder: Encoder = "bundled",
-    sampler: Annotated[str, typer.Option("--sampler", help="Of the trial samples.")] = "ddim",
-    steps: Annotated[int, typer.Option("--steps", help="Of the trial samples.")] = 25,
-    guidance: Annotated[float, typer.Option("--guidance", help="Of the trial samples.")] = 1.0,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the trial samples.")] = 0,
     batch: Batch = 64,
     device: Device = "cpu",
@@ -125,11 +126,13 @@ def filter_file(
 ) -> None:
     """The contexts that lie apart, far from given people, and that a generator holds; names and order stay.
 
+    With --count it ends as soon as so many are found, or else with a report of why the others were left out.
+
     Example:
 
-        facewright contexts filter people.npz --min-angle 1.2 --min-pairwise 0.4 --out chosen.npz
+        facewright contexts filter people.npz --count 100 --min-angle 1.2 --min-pairwise 0.4 --out chosen.npz
     """
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from facewright import diffusion, encoders
     from facewright.data.embeddings import read_embeddings
@@ -139,6 +142,9 @@ def filter_file(
     given = read_embeddings(contexts)
     limits = read_limits(min_angle, avoid, avoid_angle)
     if min_to_context is not None or min_pairwise is not None:
+        card = diffusion.load_card(generator)
+        check_width(card, given)
+        way = sampler_of(asdict(card), sampler, {"steps": steps, "guidance": guidance})
         model, network = diffusion.load(generator, device=device), encoders.load(encoder, device=device)
         check_match(model, given, network, force=False)
         accept = consistent(
@@ -148,17 +154,23 @@ def filter_file(
             pairwise=-1.0 if min_pairwise is None else min_pairwise,
             samples=trials,
             seed=seed,
-            sampler=sampler,
-            steps=steps,
-            guidance=guidance,
+            sampler=way,
             batch=batch,
         )
         limits = replace(limits, accept=accept)
-    _finish(out, filter_contexts(given, limits=limits), json_file, force=force)
+    with progress_bar("looking") as progress:
+        found = filter_contexts(given, limits=limits, count=count, progress=progress)
+    _finish(out, found, json_file, cure="give more contexts" if count is not None else None, force=force)
 
 
-def _finish(out: Path, found: "FoundContexts", json_file: Path | None, *, force: bool) -> None:
+def _finish(out: Path, found: "FoundContexts", json_file: Path | None, *, cure: str | None, force: bool) -> None:
+    """Write what was found and tell of it; too few are a failure where there is a cure besides looser limits."""
     from dataclasses import asdict
 
     write_contexts(out, found.contexts, f"; {found.report.sentence()}", force=force)
     write_json(json_file, {"contexts": str(out), **asdict(found.report)})
+    if cure is not None and not found.report.complete:
+        raise WorkError(
+            f"{found.report.sentence()}; {out} holds those found: {cure}, or loosen the limits, and replace it by"
+            " --force"
+        )

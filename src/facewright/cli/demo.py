@@ -14,6 +14,7 @@ import typer
 from facewright import __version__
 from facewright.cli.console import Progress, progress_bar, summary, write_json
 from facewright.cli.demo_pairs import Lfw, PairCrops, find_lfw, held_out_pairs, lfw_pairs
+from facewright.cli.demo_personalised import Personalise, bundled_personalise, first_faces
 from facewright.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Models:
     detector: "Detector"
     train: Callable[["DemoConfig", Path, Path, Progress], "CropEncoder"]  # config, set, run folder, progress
     draw: Callable[["DemoConfig"], "Embeddings"]  # identities and held_out new people
+    personalise: Personalise | None = None  # None: this install has no base model
 
 
 def register(app: typer.Typer) -> None:
@@ -77,8 +79,9 @@ def demo(
 ) -> None:
     """Run the whole loop on the bundled models: faces in, one page out.
 
-    Makes new people, checks that their identities hold, trains a small recogniser on them and measures it. Writes
-    report.html, metrics.json, grid.png and the set itself. The same command again takes up where it stopped.
+    Makes new people, checks that their identities hold, draws some of them as prompts say, trains a small recogniser
+    on them and measures it. Writes report.html, metrics.json, grid.png, the set and the pictures. The same command
+    again takes up where it stopped.
 
     Example:
 
@@ -107,12 +110,14 @@ def load_models(device: str) -> Models:
     from facewright import diffusion, encoders
     from facewright.align import load_detector
 
+    encoder, detector = encoders.load("bundled", device=device), load_detector()
     return Models(
-        encoder=encoders.load("bundled", device=device),
+        encoder=encoder,
         generator=diffusion.load("bundled", device=device),
-        detector=load_detector(),
+        detector=detector,
         train=lambda config, data, out, progress: train_recogniser(config, data, out, progress, device=device),
         draw=draw_people,
+        personalise=bundled_personalise(encoder, detector, device=device),
     )
 
 
@@ -162,6 +167,10 @@ def run_loop(
     with clock.step("Finding faces", f"in {len(faces)} pictures, {models.detector.name}") as bar:
         pictures = np.stack([faces.image(number) for number in range(len(faces))])
         faces_found = int(find_faces(pictures, detector=models.detector, progress=bar).sum())
+    personalised = None
+    if models.personalise is not None:
+        with clock.step("Personalised pictures", "alone and together, as prompts say") as bar:
+            personalised = models.personalise(first_faces(faces), out / "personalised", config.seed, bar)
     trained_on = f"{len(faces)} generated pictures of {config.identities} people"
     with clock.step("Training a recogniser", f"from scratch on {trained_on}") as bar:
         recogniser = models.train(config, out / "faces", out / "recogniser", bar)
@@ -192,6 +201,7 @@ def run_loop(
         settings={**asdict(config), "lfw": lfw is not None},
         notes=_notes(lfw),
         command=command,
+        personalised=personalised,
     )
     write_results(loop, out)
     return loop

@@ -12,6 +12,7 @@ from facewright.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from facewright.cli.evaluate_personalised_pictures import ReadPictures
+    from facewright.cli.evaluate_personalised_prompts import PromptJudges
     from facewright.encoders import Encoder
     from facewright.evaluation.personalised import PersonalisedMeasures
     from facewright.evaluation.personalised_means import Estimate
@@ -28,8 +29,8 @@ DEFINITIONS = {
     "swapped": "of complete pictures of several people, the share whose best matching (Hungarian) puts somebody in"
     " another's place; places are the boxes, or the order of the prompt from left to right",
     "right": "share of all pictures that are complete and not swapped",
-    "prompts": "mean score of the prompt by each scorer, nouns in place of names; clip: cosine of picture and text, not"
-    " scaled",
+    "prompts": "mean score of the prompt by each of prompt_scorers, nouns in place of names, over the pictures whose"
+    " prompt it can judge",
     "harmonic_mean": "of the mean identity and the mean prompt score (Face2Diffusion's trade-off)",
     "face_diversity": "mean 1 - SSIM of aligned grey crops over pairs of one person's faces, averaged over people;"
     " published figures use LPIPS",
@@ -76,6 +77,10 @@ def personalised(
         list[str] | None, typer.Option("--scorer", help="Encoder that measures identity; up to three.")
     ] = None,
     clip: Annotated[Path | None, typer.Option("--clip", help="Directory of a CLIP model, for prompt scores.")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", metavar="FILE", help="Classifier of facewright train prompts, for prompt scores."),
+    ] = None,
     detector: Annotated[str, typer.Option("--detector", help="Face finder.")] = "mtcnn",
     resamples: Annotated[
         int, typer.Option("--resamples", min=0, help="Draws of people for intervals; 0 leaves them out.")
@@ -90,7 +95,8 @@ def personalised(
 
     With --protocol the pictures that are missing are drawn first, picture by picture; the same call again completes
     them. The steps, guidance, alpha, count and seed are the protocol's unless said. --alpha 0 in another folder gives
-    the base model without the people, to compare with.
+    the base model without the people, to compare with. --prompts judges prompts in the words of the miniature world
+    (facewright train base) by what they ask for: style, gender, age.
 
     Example:
 
@@ -101,10 +107,10 @@ def personalised(
     from facewright.align import load_detector
     from facewright.cli.evaluate_personalised_drawing import draw_protocol, read_nouns, read_people
     from facewright.cli.evaluate_personalised_pictures import read_pictures
+    from facewright.cli.evaluate_personalised_prompts import load_judges
     from facewright.cli.personalise_drawing import DrawingCall
     from facewright.evaluation.personalised import ENCODERS, measure_personalised
     from facewright.evaluation.personalised_protocols import read_protocol
-    from facewright.evaluation.personalised_text import load_clip
     from facewright.personalise.picture_folder import find_picture_folders
     from facewright.personalise.pictures import PictureConfig
 
@@ -144,8 +150,8 @@ def personalised(
         draw_protocol(source, chosen, photos, own, call, count=number, groups=groups, finder=finder)
     folders = find_picture_folders(source)
     measuring = _encoders(names, device)
-    scorers = [] if clip is None else [load_clip(clip, device=device)]
-    read = read_pictures(folders, finder=finder, scorers=scorers, others=photos)
+    judges = load_judges(clip, prompts, device=device)
+    read = read_pictures(folders, finder=finder, scorers=judges.all, others=photos)
     with progress_bar("measuring") as progress:
         found = measure_personalised(
             read.pictures, read.people, measuring, resamples=resamples, seed=seed, progress=progress
@@ -157,6 +163,7 @@ def personalised(
         "scorers": [
             {**described(one), "made_the_pictures": one.sha256 in read.made_with} for one in measuring.values()
         ],
+        "prompt_scorers": judges.facts(),
         **found.figures(),
         "resamples": resamples,
         "seed": seed,
@@ -167,8 +174,8 @@ def personalised(
     if report is not None:
         from facewright.cli.evaluate_personalised_report import write_report
 
-        write_report(report, source, read, found)
-    summary(_lines(source, read, found, measuring))
+        write_report(report, source, read, found, judges)
+    summary(_lines(source, read, found, measuring, judges))
 
 
 def _encoders(names: list[str], device: str) -> "dict[str, Encoder]":
@@ -203,7 +210,11 @@ def _each(source: Path, read: "ReadPictures", found: "PersonalisedMeasures") -> 
 
 
 def _lines(
-    source: Path, read: "ReadPictures", found: "PersonalisedMeasures", encoders: "Mapping[str, Encoder]"
+    source: Path,
+    read: "ReadPictures",
+    found: "PersonalisedMeasures",
+    encoders: "Mapping[str, Encoder]",
+    judges: "PromptJudges",
 ) -> list[str]:
     several = found.people_in_each > 1
     lines = [
@@ -222,7 +233,8 @@ def _lines(
             ("  right", own.right, "complete, and everybody in their own place", True),
         )
         lines += [_line(title, value, told, share=share) for title, value, told, share in rows if value is not None]
-        lines += [_line("  harmonic", mean, f"mean of identity and {by}") for by, mean in found.harmonic[name].items()]
+        means = judges.of_wholes(found.harmonic[name])
+        lines += [_line("  harmonic", mean, f"mean of identity and {by}") for by, mean in means.items()]
     lines += [_line("prompt", value, name) for name, value in found.prompts.items()]
     if found.diversity is not None:
         lines.append(_line("face diversity", found.diversity, "mean 1 - SSIM of a person's faces"))

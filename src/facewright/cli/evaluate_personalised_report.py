@@ -14,6 +14,7 @@ from facewright.training.atomic import atomic_path
 
 if TYPE_CHECKING:
     from facewright.cli.evaluate_personalised_pictures import ReadPictures
+    from facewright.cli.evaluate_personalised_prompts import PromptJudges
     from facewright.evaluation.personalised import PersonalisedMeasures
     from facewright.evaluation.personalised_means import Estimate
 
@@ -23,14 +24,16 @@ PICTURES = 40  # of each group
 WIDEST = 256  # pixels of a picture on the page
 
 
-def write_report(path: Path, source: Path, read: "ReadPictures", found: "PersonalisedMeasures") -> None:
+def write_report(
+    path: Path, source: Path, read: "ReadPictures", found: "PersonalisedMeasures", judges: "PromptJudges"
+) -> None:
     """Write the page, whole or not at all."""
     several = found.people_in_each > 1
     report = Report(
         title="Personalised pictures",
         lede=f"{found.pictures:,} pictures of {found.identities:,} people, {found.people_in_each} in each.",
         people=tuple(_people(read, found)),
-        figures=tuple(_figures(found)),
+        figures=tuple(_figures(found, judges)),
         tables=(_people_table(read, found), *_category_tables(found)),
         galleries=tuple(_galleries(read, found)),
         versions=(("facewright", __version__),),
@@ -39,6 +42,7 @@ def write_report(path: Path, source: Path, read: "ReadPictures", found: "Persona
             "A face that was not found counts 0. "
             + ("A picture of several people counts as the one kept worst." if several else ""),
             "An encoder whose embeddings made the pictures flatters them; quote one that took no part.",
+            *judges.notes(),
         ),
         command=f"facewright evaluate personalised {source} --report {path}",
     )
@@ -63,7 +67,7 @@ def _people(read: "ReadPictures", found: "PersonalisedMeasures") -> Iterator[Per
         yield Person(name, np.stack(faces), np.array(cosines))
 
 
-def _figures(found: "PersonalisedMeasures") -> Iterator[Figure]:
+def _figures(found: "PersonalisedMeasures", judges: "PromptJudges") -> Iterator[Figure]:
     yield _figure("Complete", found.complete, "pictures with a face for everybody", share=True)
     for name, own in found.encoders.items():
         yield _figure("Identity", own.identity, name)
@@ -74,7 +78,7 @@ def _figures(found: "PersonalisedMeasures") -> Iterator[Figure]:
     for name, value in found.prompts.items():
         yield _figure("Prompt", value, name)
     for encoder, row in found.harmonic.items():
-        for name, value in row.items():
+        for name, value in judges.of_wholes(row).items():
             yield _figure("Harmonic mean", value, f"{encoder} and {name}")
     if found.diversity is not None:
         yield _figure("Face diversity", found.diversity, "1 - SSIM")

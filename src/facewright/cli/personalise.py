@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +45,7 @@ def personalise(
         typer.Option("--out", metavar="DIR", help="Folder for the pictures; what the same call made there is kept."),
     ],
     base: Annotated[
-        str, typer.Option("--base", help="Stable Diffusion 1.x, 2.x or XL: a directory, or owner/name.")
+        str, typer.Option("--base", help="bundled, or Stable Diffusion 1.x, 2.x or XL: a directory, or owner/name.")
     ] = "bundled",
     mapper: Annotated[str, typer.Option("--mapper", help="bundled, or a .safetensors file.")] = "bundled",
     encoder: Annotated[
@@ -62,8 +63,13 @@ def personalise(
         list[str] | None,
         typer.Option("--box", metavar="NAME=L,T,R,B", help="Where a person is, as shares of width and height."),
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Denoising steps.")] = 30,
-    guidance: Annotated[float, typer.Option("--guidance", help="1 is none; more holds closer to the prompt.")] = 7.0,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Denoising steps; 30, or what suits a small base model.")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option("--guidance", help="1 is none, more holds closer to the prompt; 7, or what suits a small model."),
+    ] = None,
     alpha: Annotated[float, typer.Option("--alpha", help="Share of the steps that see the people.")] = 1.0,
     negative: Annotated[str, typer.Option("--negative", help="What the pictures shall not show.")] = "",
     scheduler: Annotated[
@@ -87,6 +93,7 @@ def personalise(
     """Draw pictures of the people on the photos; DIR/pictures.json says how alike each person came out.
 
     The same call again completes an interrupted one; another --count, --batch or --device makes no difference to it.
+    The bundled base model draws 128 px and knows few words; a prompt with others is drawn, and they are named.
 
     Example:
 
@@ -100,11 +107,15 @@ def personalise(
     photos, given = _photos(face), pairs(noun or [], "--noun NAME=NOUN")
     if min(count, best_of) < 1:
         raise ConfigError(f"--count and --best-of must be at least 1, got {count} and {best_of}")
+    config = PictureConfig(alpha=alpha, negative=negative, width=width, height=height, batch=batch)
+    said: dict[str, Any] = {
+        name: value for name, value in (("steps", steps), ("guidance", guidance)) if value is not None
+    }
     call = DrawingCall(
         base=base,
         mapper=mapper,
         encoder=encoder,
-        config=PictureConfig(steps, guidance, alpha, negative, width, height, batch),
+        config=replace(config, **said),
         seed=seed,
         scheduler=scheduler,
         safety_checker=safety_checker,
@@ -122,6 +133,7 @@ def personalise(
     call.regions(list(photos))
     check_photos(photos)
     checked = check_models(call)
+    call = replace(call, config=replace(call.config, **(checked.facts.drawing | said)))
     placed = checked.place(prompt, nouns)
     facts = {
         "prompt": prompt,
@@ -134,6 +146,8 @@ def personalise(
     folder.check(facts)
     if placed.cut:
         note(f"the prompt is too long, left out: {' '.join(placed.cut)}")
+    if unread := checked.unread(prompt_text(prompt, nouns), negative):
+        note(_unread(unread))
 
     from facewright import encoders
     from facewright.align import load_detector
@@ -217,6 +231,15 @@ def _lines(out: Path, rows: Sequence[Mapping[str, Any]], *, best_of: int, people
         f"{out}: {len(rows):,} pictures, each the best of {best_of:,}; faces for {met} of {len(rows) * people} people",
         f"mean of the weakest cosine {weakest:.3f}, encoder {scorer}",
     ]
+
+
+def _unread(words: Sequence[str]) -> str:
+    from facewright.personalise.base_tokenizer import caption_words
+
+    return (
+        f"the base model has read no caption with {', '.join(map(repr, words))}, so expect nothing of it; it knows "
+        f"the words {', '.join(caption_words())}"
+    )
 
 
 def _photos(faces: Sequence[str]) -> dict[str, list["PhotoOf"]]:

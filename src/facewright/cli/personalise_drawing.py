@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from facewright.cli.console import note
 from facewright.errors import ConfigError, InputError, WorkError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class DrawingCall:
         from facewright.personalise.regions import box_masks
 
         if not self.boxes:
-            return None if self.layout == "none" else self.layout
+            return None if self.layout == "none" or len(names) == 1 else self.layout  # one column is the whole picture
         return box_masks([self.boxes[name] for name in names], (256, 256))
 
 
@@ -91,20 +92,33 @@ class CheckedModels:
         words = dict.fromkeys(nouns, WORDS)
         return place_people(prompt, nouns, self.tokenizer, words=words, keep_nouns=self.card.mode == "fuse")
 
+    def unread(self, *texts: str) -> tuple[str, ...]:
+        """Words of prompts that the base model cannot know; a small one knows those of its captions alone."""
+        from facewright.personalise.base_tokenizer import unread_words
+
+        return () if self.facts.card is None else unread_words(" ".join(texts), self.tokenizer)
+
 
 def check_models(call: DrawingCall) -> CheckedModels:
-    """Everything that can be wrong with the base model and the mapper before one is loaded."""
+    """Everything that can be wrong with the base model and the mapper before one is loaded.
+
+    Says so where the mapper was trained for another base model of the same widths: one that was trained further, say.
+    """
     from facewright.personalise.base import find_base, load_tokenizer, read_base
     from facewright.personalise.mapper import read_mapper_card
     from facewright.personalise.picture_folder import base_fingerprint
 
-    if call.base == "bundled":
-        raise InputError("this install has no bundled base model; name a Stable Diffusion directory with --base")
-    card, facts = read_mapper_card(call.mapper), read_base(find_base(call.base))
+    facts = read_base(find_base(call.base))
+    card = read_mapper_card(call.mapper)
     if card.config.word_width != facts.word_width:
         raise InputError(
             f"the mapper {call.mapper} makes words {card.config.word_width} wide, the text encoders of {call.base} "
             f"take {facts.word_width}; use a mapper trained for this base model"
+        )
+    if None not in (card.base_sha256, facts.sha256) and card.base_sha256 != facts.sha256:
+        note(
+            f"the mapper {call.mapper} was trained for the base model {str(card.base_sha256)[:12]}, {call.base} is "
+            f"{str(facts.sha256)[:12]}: people may come out unlike themselves"
         )
     return CheckedModels(facts, card, base_fingerprint(facts.path), load_tokenizer(facts.path))
 

@@ -10,8 +10,8 @@ from facewright.cli.console import note, summary, write_json
 from facewright.errors import ConfigError
 
 if TYPE_CHECKING:
+    from facewright.cli.plan_named import Named
     from facewright.cli.plan_recipe import PlannedStage, Sampling
-    from facewright.cli.plan_work import Named
     from facewright.training.cost import Plan
     from facewright.training.devices import Device
 
@@ -42,10 +42,12 @@ def plan(
 ) -> None:
     """Count parameters, operations and memory of a run, and say how long it takes on a device.
 
-    Nothing is read but CONFIG, and for trainings that start from a generator its card: the data need not be there.
-    Times follow from throughput that somebody measured, scaled by the operations of an image; the table with its
-    sources is facewright/training/devices.toml. Memory leaves out frozen networks and what the allocator and the
-    libraries of a device take, about 3 GiB on a GPU. Of a recipe of stages, trainings and sampling are counted.
+    Nothing is read but CONFIG, the card of a generator that a training starts from, the configs of a personaliser's
+    base model, and the list of its photos where there is one: the data need not be there. Times follow from throughput
+    that somebody measured, scaled by the operations of an image; the table with its sources is
+    facewright/training/devices.toml. Memory leaves out frozen networks, except for a personaliser, and what the
+    allocator and the libraries of a device take, about 3 GiB on a GPU. Of a recipe of stages, trainings and sampling
+    are counted.
 
     Example:
 
@@ -65,7 +67,11 @@ def plan(
         more, lines = _plan_stages(read_stages(config, settings or ()), known)
     else:
         named = read_work(config, settings or (), kind=kind)
-        more, lines = _plan_training(named, known, (device or "cpu") if measure else None, seconds)
+        here = (device or "cpu") if measure else None
+        if named.before:
+            more, lines = _plan_parts(named, known, here, seconds)
+        else:
+            more, lines = _plan_training(named, known, here, seconds)
     if known is None and not measure:
         lines.append(f"time         name a device, or --measure; known: {', '.join(known_devices())}")
     write_json(json_file, figures | more)
@@ -81,6 +87,8 @@ def _plan_training(
 
     counted = plan_of(named.work, processes=1 if known is None else known.count)
     figures: dict[str, Any] = {"kind": named.kind, "network": named.network, **_counts(counted)}
+    if named.frozen:
+        figures |= {"frozen_parameters": named.frozen, "frozen_gib": named.frozen_bytes / GIB}
     lines = _describe(named, counted)
     speed = None
     if here is not None:
@@ -105,10 +113,9 @@ def _plan_training(
         run = f"{row.network} at {row.images_per_s:,.0f} images/s, batch {row.batch:,}, {row.classes:,} people"
         lines.append(f"speed        {speed:,.0f} images/s on {known.what}, by operations from {run}, {row.precision}")
         lines.append(f"             ({known.source})")
-        if counted.device_bytes > known.gib * GIB:
-            note(
-                f"{counted.device_bytes / GIB:.1f} GiB a device do not fit into {known.gib:g} GiB; raise schedule.parts"
-            )
+        needed = (counted.device_bytes + named.frozen_bytes) / GIB
+        if needed > known.gib:
+            note(f"{needed:.1f} GiB a device do not fit into {known.gib:g} GiB; raise schedule.parts")
     if speed is not None:
         figures |= {"images_per_s": speed, "hours": counted.images / speed / 3600}
         lines.append(f"time         {figures['hours']:,.1f} hours, without validation")
@@ -117,7 +124,7 @@ def _plan_training(
 
 def _plan_stages(stages: "Sequence[PlannedStage]", known: "Device | None") -> tuple[dict[str, Any], list[str]]:
     """Every stage's figures and lines, and their sum."""
-    from facewright.cli.plan_work import Named
+    from facewright.cli.plan_named import Named
 
     planned: list[dict[str, Any]] = []
     lines: list[str] = []
@@ -131,14 +138,34 @@ def _plan_stages(stages: "Sequence[PlannedStage]", known: "Device | None") -> tu
             figures, told = _plan_sampling(stage.cost, known)
         planned.append({"stage": stage.name, "command": stage.command, **figures})
         lines += [f"[{stage.name}] {stage.command}: {told[0]}", *told[1:]]
+    total: dict[str, Any] = {"kind": "recipe", "stages": planned}
+    return _summed(total, planned, lines, where=None if known is None else known.what)
+
+
+def _plan_parts(
+    named: "Named", known: "Device | None", here: str | None, seconds: float
+) -> tuple[dict[str, Any], list[str]]:
+    """Of a command that trains several networks one after another each one's figures and lines, and their sum."""
+    planned: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for part in (*named.before, named):
+        figures, told = _plan_training(part, known, here, seconds)
+        planned.append(figures)
+        lines += told
+    total: dict[str, Any] = {"kind": named.kind, "parts": planned}
+    return _summed(total, planned, lines, where=here if known is None else known.what)
+
+
+def _summed(
+    total: dict[str, Any], planned: list[dict[str, Any]], lines: list[str], *, where: str | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Figures and lines with the sum of all."""
     flops = sum(figures.get("run_flop", 0.0) for figures in planned)
-    total = {"kind": "recipe", "stages": planned, "run_flop": flops}
+    total["run_flop"] = flops
     lines.append(f"[all] {flops:.2e} FLOP in what is counted")
-    if known is not None:
-        total |= {"device": known.name, "hours": sum(figures.get("hours", 0.0) for figures in planned)}
-        lines.append(
-            f"time         {total['hours']:,.1f} hours on {known.what}, without validation and what is not counted"
-        )
+    if where is not None:
+        total["hours"] = sum(figures.get("hours", 0.0) for figures in planned)
+        lines.append(f"time         {total['hours']:,.1f} hours on {where}, without validation and what is not counted")
     return total, lines
 
 
@@ -192,13 +219,16 @@ def _describe(named: "Named", counted: "Plan") -> list[str]:
     share = f", one of {counted.processes}" if counted.processes > 1 else ""
     part = f"{schedule.batch // schedule.parts} images in {schedule.precision}"
     forward, training = counted.forward_flops / 1e9, counted.training_flops / 1e9
-    weights, activations = counted.weight_bytes / GIB, counted.activation_bytes / GIB
+    weights, activations, frozen = (
+        bytes_ / GIB for bytes_ in (counted.weight_bytes, counted.activation_bytes, named.frozen_bytes)
+    )
+    more = f", {frozen:.1f} for {named.frozen / 1e6:,.1f} M frozen parameters" if named.frozen else ""
     lines = {
         "parameters": f"{counted.parameters / 1e6:.1f} M{head if named.work.classes else ''}",
         "operations": f"{forward:.2f} GFLOP forward, {training:.1f} in training, for an image; {counted.run_flops:.2e} "
         "FLOP for the run",
-        "memory": f"{weights + activations:.1f} GiB a device{share}: {weights:.1f} for weights, gradients, optimiser, "
-        f"averages, {activations:.1f} for the activations of {part}",
+        "memory": f"{weights + activations + frozen:.1f} GiB a device{share}: {weights:.1f} for weights, gradients, "
+        f"optimiser, averages{more}, {activations:.1f} for the activations of {part}",
         "length": f"{counted.images:,} images, {epochs}{counted.steps:,} steps of {schedule.batch:,}",
     }
     return [f"{named.name}: {named.what}", *(f"{name:13}{text}" for name, text in lines.items())]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from facewright import diffusion
+from facewright.cli.plan_named import Architecture, Named
 from facewright.cli.plan_steps import decoded
-from facewright.cli.plan_work import KINDS, Architecture, Named, architecture_of, noisy, side_of, unet_of, work_of
+from facewright.cli.plan_work import KINDS, architecture_of, noisy, side_of, unet_of, work_of
 from facewright.cli.run_recipe import read_recipe
 from facewright.cli.run_stages import Call, calls_of
 from facewright.cli.sample import sampler_of
@@ -39,7 +40,8 @@ class PlannedStage:
 
 
 def read_stages(path: Path, settings: Sequence[str] = ()) -> tuple[PlannedStage, ...]:
-    """Every stage of a recipe. Nothing is read but the recipe, its configs and cards that the recipe gives.
+    """Every stage of a recipe, one that trains twice as two. Nothing is read but the recipe, its configs and cards that
+    the recipe gives.
 
     Raises:
         InputError, ConfigError: as `calls_of`, and where a generator that a stage starts from is not there.
@@ -49,8 +51,14 @@ def read_stages(path: Path, settings: Sequence[str] = ()) -> tuple[PlannedStage,
     people: dict[Path, int] = {}
     stages = []
     for call in calls_of(read_recipe(path, settings), run):
-        stages.append(PlannedStage(call.stage.name, call.stage.command, _cost(call, known, people)))
+        cost = _cost(call, known, people)
+        stages += [PlannedStage(call.stage.name, call.stage.command, part) for part in parts_of(cost)]
     return tuple(stages)
+
+
+def parts_of(cost: Named | Sampling | None) -> tuple[Named | Sampling | None, ...]:
+    """A stage's trainings in their order, where it is one of several; else itself."""
+    return (*cost.before, cost) if isinstance(cost, Named) else (cost,)
 
 
 def _cost(call: Call, known: dict[Path, Architecture], people: dict[Path, int]) -> Named | Sampling | None:
@@ -66,9 +74,11 @@ def _cost(call: Call, known: dict[Path, Architecture], people: dict[Path, int]) 
     if command in ("contexts uniform", "contexts fitted", "contexts packed", "contexts unconditional"):
         people[call.result] = options["count"]
     elif command == "contexts filter":
-        people[call.result] = people.get(options["contexts"], 0)  # at most
+        held = people.get(options["contexts"], 0)  # at most
+        people[call.result] = held if options["count"] is None else min(held, options["count"])
     if command == "contexts unconditional":
-        config = diffusion.SamplerConfig(options["sampler"], options["steps"])
+        made = _made(options, known)
+        config = sampler_of({"architecture": made}, options["sampler"], {"steps": options["steps"]})
         return _sampling(options, known, config, options["count"], "faces of nobody, if all are taken")
     if command == "sample" and options["contexts"] in people:
         made = _made(options, known)

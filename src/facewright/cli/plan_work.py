@@ -1,7 +1,7 @@
 """From a training config to what `facewright plan` counts: which kind it is, its network and its length."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 from facewright import diffusion
 from facewright.cli.configs import read_config
+from facewright.cli.plan_named import Architecture, Known, Named
+from facewright.cli.plan_personalise import base_model, personaliser, prompts
 from facewright.cli.plan_steps import CodedRoundTrip, ControlStep, DecoderStep, FewStepStep, RoundTrip
 from facewright.cli.run_recipe import read_toml
 from facewright.cli.train_runs import RUNS, EncoderRun, RecogniserRun
+from facewright.cli.train_runs_base import BaseRun, PromptsRun
 from facewright.cli.train_runs_derived import ControlRun, DecoderRun, FewStepRun
 from facewright.cli.train_runs_diffusion import AutoencoderRun, GeneratorRun
+from facewright.cli.train_runs_personalise import PersonaliserRun
 from facewright.diffusion.controlnet import HINT_FACTOR
 from facewright.diffusion.generator import IMAGE_SIZE, autoencoder_architecture, build_autoencoder
 from facewright.encoders import SlimFaceNet
@@ -22,29 +26,12 @@ from facewright.errors import ConfigError, InputError
 from facewright.training.cost import Work
 from facewright.weights import bundled_cards, read_card
 
-Architecture = Mapping[str, Any]
-"""What the card of an autoencoder or a generator says of its networks."""
-Known = Mapping[Path, Architecture]
-"""Of files that need not be there yet."""
-
-
-@dataclass(frozen=True)
-class Named:
-    """What a config trains, in words and as work to count."""
-
-    kind: str
-    name: str
-    network: str
-    what: str
-    work: Work
-    made: Architecture = field(default_factory=dict)  # what the card of the weights will say
-
 
 def read_work(path: Path, settings: Sequence[str] = (), *, kind: str | None = None) -> Named:
     """Read a config of whichever kind it is, or of the kind of `facewright train` that is named.
 
     Raises:
-        InputError: no such file, or a generator that the training starts from is not there.
+        InputError: no such file, or a generator or a base model that the training starts from is not there.
         ConfigError: no training has such a config, or a value is wrong.
     """
     values = read_toml(path)
@@ -60,18 +47,15 @@ def read_work(path: Path, settings: Sequence[str] = (), *, kind: str | None = No
 
 
 def work_of(config: Any, known: Known | None = None) -> Named:
-    """What a training config costs to carry out.
+    """What a training config costs to carry out; `before` is what it trains before that.
 
     Args:
         config: of one of `facewright train`'s kinds.
         known: what the cards of files that are not written yet will say.
 
     Raises:
-        ConfigError: trainings of this kind are not counted.
-        InputError: a generator that the training starts from is not there.
+        InputError: a generator or a base model that the training starts from is not there.
     """
-    if type(config) not in KINDS:
-        raise ConfigError(f"facewright plan does not count such a training as that of {config.name!r}")
     return KINDS[type(config)](config, known or {})
 
 
@@ -116,13 +100,15 @@ def _recogniser(config: RecogniserRun, known: Known) -> Named:
             sample_rate=head.sample_rate,
             sharded=head.sharded,
         ),
+        made={"network": recipe.network},
     )
 
 
 def _encoder(config: EncoderRun, known: Known) -> Named:
     del known
     work = Work(build=SlimFaceNet, inputs=_crops, schedule=config.recipe.schedule)
-    return Named("encoder", config.name, "slimfacenet", "slimfacenet, without its teacher", work)
+    what = "slimfacenet, without its teacher"
+    return Named("encoder", config.name, "slimfacenet", what, work, {"network": "slimfacenet"})
 
 
 def _autoencoder(config: AutoencoderRun, known: Known) -> Named:
@@ -263,5 +249,8 @@ KINDS: dict[type, Callable[[Any, Known], Named]] = {
     DecoderRun: _decoder,
     ControlRun: _control,
     FewStepRun: _fewstep,
+    PersonaliserRun: personaliser,
+    BaseRun: base_model,
+    PromptsRun: prompts,
 }
 """What is counted; a config that says too little to tell its kind is taken for the first of RUNS that fits."""

@@ -1,18 +1,40 @@
 """`facewright sample`: a labelled set from a file of contexts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facewright.cli.console import counted, progress_bar, summary, write_json
-from facewright.errors import ConfigError
+from facewright.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from facewright.data.embeddings import Embeddings
     from facewright.diffusion import SamplerConfig
     from facewright.synthesis import CropEncoder, FaceGenerator, SampleSummary
+    from facewright.weights import Card
+
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        "--sampler",
+        help="Way through the noise levels: ddim, euler, dpmpp-2m, dpmpp-3m, dpmpp-2s, unipc, ddpm,"
+        " euler-ancestral, or as the public IDiff-Face code has them ddim-published, ddpm-published; lcm for a"
+        " generator of a few steps. Default: how the generator's card says, or else ddim.",
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps", help="Network evaluations per image. Default: the card's; with --sampler, or no such card, 25."
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option("--guidance", help="1 is none, the usual default; more holds closer to the identity."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,25 +47,9 @@ def sample(
     per_identity: Annotated[int, typer.Option("--per-identity", metavar="N", help="Images of each identity.")],
     out: Annotated[Path, typer.Option("--out", metavar="SET", help="Folder of the set.")],
     generator: Annotated[str, typer.Option("--generator", help="bundled, or a .safetensors file.")] = "bundled",
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            "--sampler",
-            help="Way through the noise levels: ddim, euler, dpmpp-2m, dpmpp-3m, dpmpp-2s, unipc, ddpm,"
-            " euler-ancestral, or as the public IDiff-Face code has them ddim-published, ddpm-published; lcm for a"
-            " generator of a few steps. Default: how the generator's card says, or else ddim.",
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            "--steps", help="Network evaluations per image. Default: the card's; with --sampler, or no such card, 25."
-        ),
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option("--guidance", help="1 is none, the usual default; more holds closer to the identity."),
-    ] = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     spacing: Annotated[
         str | None,
         typer.Option(
@@ -109,11 +115,13 @@ def sample(
 
         facewright sample --contexts people.npz --per-identity 16 --steps 25 --seed 0 --out faces
     """
+    from facewright import diffusion
     from facewright.align import load_detector
     from facewright.data.embeddings import read_embeddings
     from facewright.synthesis import Share, sample_set, sample_with_workers
 
-    people = read_embeddings(contexts)
+    people, card = read_embeddings(contexts), diffusion.load_card(generator)
+    check_width(card, people)
     load = _Networks(generator, encoder, device)
     asked = {
         "steps": steps,
@@ -124,6 +132,7 @@ def sample(
         "identity_from": identity_from,
     }
     options: dict[str, Any] = {
+        "sampler": sampler_of(asdict(card), sampler, asked),
         "per_identity": per_identity,
         "out": out,
         "negative": negative,
@@ -139,7 +148,6 @@ def sample(
             made = sample_with_workers(
                 load,
                 people,
-                sampler=sampler_of(_card_of(generator), sampler, asked),
                 workers=workers,
                 threads=1 if threads is None else threads,
                 align=align,
@@ -150,8 +158,7 @@ def sample(
             _use_threads(threads)
             model, measuring = load(None)
             finder = None if align is None else load_detector(align)
-            how = sampler_of(model.card, sampler, asked)
-            made = sample_set(model, people, encoder=measuring, sampler=how, align=finder, progress=progress, **options)
+            made = sample_set(model, people, encoder=measuring, align=finder, progress=progress, **options)
     write_json(json_file, _figures(made))
     before = made.images - made.made
     people_made = counted(made.identities, "identity", "identities")
@@ -183,12 +190,16 @@ def sampler_of(card: Mapping[str, Any], name: str | None, asked: Mapping[str, An
     return replace(default, **{key: value for key, value in asked.items() if value is not None})
 
 
-def _card_of(generator: str) -> Mapping[str, Any]:
-    """The card of a generator that is not loaded in this process."""
-    from facewright.weights import bundled_cards, read_card
+def check_width(card: "Card", people: "Embeddings") -> None:
+    """Refuse contexts that a generator cannot take, before its networks are loaded; raises DataError, InputError."""
+    from facewright.data.embeddings import check_embeddings
 
-    card = bundled_cards().get("generator") if generator == "bundled" else read_card(generator)
-    return {} if card is None else {"architecture": card.architecture}  # the worker says that it is missing
+    denoiser = card.architecture.get("denoiser", {})
+    if "context_inputs" not in denoiser:
+        return  # no generator, as loading it will say
+    if (width := denoiser["context_inputs"]) is None:
+        raise InputError(f"the generator {card.name!r} knows no identities; give one that was trained with contexts")
+    check_embeddings(people.names, people.embeddings, source=people.source or "the file of contexts", width=width)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from facewright.cli.console import note, progress_bar, summary, write_json
+from facewright.cli.console import counted, note, progress_bar, summary, write_json
 
 
 def register(app: typer.Typer) -> None:
@@ -66,5 +66,5 @@ def export(
         "reasons": report.reasons,
     }
     write_json(json_file, figures)
-    counts = f"{report.written:,} pictures with {report.identities:,} labels"
+    counts = f"{counted(report.written, 'picture')} with {counted(report.identities, 'label')}"
     summary([f"{out}: {counts} as {to}, from {records.format}; {report.skipped:,} damaged left out"])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.console import progress_bar, summary, write_json
+from facewright.cli.console import counted, progress_bar, summary, write_json
 
 if TYPE_CHECKING:
     from facewright.data.embeddings import Embeddings
@@ -81,10 +81,8 @@ def figures(set_dir: Path, limits: "SetLimits", report: "FilterReport") -> dict[
 
 def told(report: "FilterReport") -> str:
     """What is left, in words."""
-    return (
-        f"{report.kept:,} of {report.images:,} images kept, {report.kept_identities:,} of"
-        f" {report.identities:,} identities"
-    )
+    people = counted(report.identities, "identity", "identities")
+    return f"{report.kept:,} of {counted(report.images, 'image')} kept, {report.kept_identities:,} of {people}"
 
 
 def reasons(report: "FilterReport") -> list[str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from facewright.cli.console import progress_bar, summary
+from facewright.cli.console import counted, progress_bar, summary
 from facewright.cli.set_filter import Device, EncoderName, SetDir
 
 
@@ -49,4 +49,5 @@ def oversample(
     network = encoders.load(encoder, device=device)
     with progress_bar("adding") as progress:
         added = add_context_images(set_dir, found, people, network, copies=copies, detector=finder, progress=progress)
-    summary([f"{set_dir}: {added:,} images added, {copies} of each of {len(people):,} identities"])
+    of_each = counted(len(people), "identity", "identities")
+    summary([f"{set_dir}: {counted(added, 'image')} added, {copies} of each of {of_each}"])

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from facewright.cli.console import progress_bar, summary, write_json
+from facewright.cli.console import counted, progress_bar, summary, write_json
 from facewright.cli.set_filter import (
     Device,
     EncoderName,
@@ -37,7 +37,9 @@ def resample(
     max_training: MaxTraining = None,
     training: Training = None,
     min_images: MinImages = None,
-    rounds: Annotated[int, typer.Option("--rounds", help="Times that new images are made at most.")] = 3,
+    rounds: Annotated[
+        int, typer.Option("--rounds", help="Times that new images are made at most, by all calls with these limits.")
+    ] = 3,
     generator: Annotated[str, typer.Option("--generator", help="The set's own: bundled, or a file.")] = "bundled",
     encoder: EncoderName = "bundled",
     device: Device = "cpu",
@@ -45,7 +47,8 @@ def resample(
 ) -> None:
     """Filter as `set filter` does, and make new images, with seeds of their own, in place of those dropped.
 
-    The dropped ones stay, marked. It ends after --rounds, and says who still lacks images.
+    The dropped ones stay, marked. It ends after --rounds, and says who still lacks images. The same command again goes
+    on where it was stopped, rounds included.
 
     Example:
 
@@ -74,11 +77,12 @@ def resample(
         )
     made = {"rounds": report.rounds, "made": report.made, "lacking": dict(report.lacking)}
     write_json(json_file, {**figures(set_dir, limits, report.filtered), **made})
-    title = f"{set_dir}: made {report.made:,} images in {report.rounds} rounds; {told(report.filtered)}"
-    summary([title, *reasons(report.filtered)])
+    done = f"made {counted(report.made, 'image')}, {counted(report.rounds, 'round')} in all"
+    summary([f"{set_dir}: {done}; {told(report.filtered)}", *reasons(report.filtered)])
     if not report.complete:
         name, count = next(iter(report.lacking.items()))
+        who = counted(len(report.lacking), "identity still lacks", "identities still lack")
         raise WorkError(
-            f"{len(report.lacking):,} identities still lack images, {name!r} {count}; what was made is kept: give more"
+            f"{who} images, {name!r} {count}, after {counted(report.rounds, 'round')}; what was made is kept: give more"
             " --rounds, or loosen the limits"
         )

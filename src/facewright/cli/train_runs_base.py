@@ -1,8 +1,10 @@
 """What `facewright train` runs for a small base model of personalised pictures, and for the classifier of prompts."""
 
 import copy
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from facewright import diffusion
+from facewright import diffusion, encoders
 from facewright.cli.train_run import Run, first_progress, recipe_text, settings_of
 from facewright.errors import ConfigError
 from facewright.personalise.base_autoencoder import BaseAutoencoderTraining, train_base_autoencoder
@@ -19,11 +21,12 @@ from facewright.personalise.base_folder import make_pipeline, save_base
 from facewright.personalise.base_latents import SceneLatents, scene_latents, world_fingerprint
 from facewright.personalise.base_networks import check_size, latent_side, make_autoencoder, make_scheduler
 from facewright.personalise.base_tokenizer import SPARE_WORDS, make_tokenizer
-from facewright.personalise.prompt_classifier import load_prompt_classifier, save_prompt_classifier
+from facewright.personalise.prompt_classifier import PromptClassifier, load_prompt_classifier, save_prompt_classifier
 from facewright.personalise.prompt_classifier_training import PromptTraining, train_prompt_classifier
 from facewright.personalise.train_base import BaseTraining, TextToImage, make_text_to_image, train_base
 from facewright.personalise.world_captions import vocabulary
 from facewright.personalise.world_faces import Manifest, WorldFaces, read_world_faces, with_guesses
+from facewright.personalise.world_names import NameConfig, name_words, people_names
 from facewright.personalise.world_scenes import World, WorldConfig
 from facewright.training.atomic import atomic_path
 from facewright.training.processes import current
@@ -46,19 +49,42 @@ class WorldRun(Run):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseRun(WorldRun):
+class GuessedWorldRun(WorldRun):
+    """A world whose people a classifier describes where no manifest does."""
+
+    prompts: Path | None = None  # .safetensors of `facewright train prompts`; None: what no manifest says is not known
+    sure: float = 0.9  # probability from which it is believed
+
+    def guessed_faces(self, device: str) -> tuple[WorldFaces, PromptClassifier | None]:
+        """The faces with the classifier's guesses, and the classifier; None without one."""
+        faces = self.faces()
+        if self.prompts is None:
+            return faces, None
+        classifier = load_prompt_classifier(self.prompts, device=device)
+
+        def guess(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            judged = classifier.judge(crops)
+            return judged["gender"], judged["age"]
+
+        return with_guesses(faces, guess, sure=self.sure), classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseRun(GuessedWorldRun):
     """A base model: an autoencoder, then text encoder and denoiser."""
 
     autoencoder: BaseAutoencoderTraining
     recipe: BaseTraining
     scenes: int = 100_000  # different pictures that text encoder and denoiser are trained on
     held_out: int = 512  # scenes of held-out people whose loss is measured
-    prompts: Path | None = None  # .safetensors of `facewright train prompts`: says who is what where no manifest does
-    sure: float = 0.9  # probability from which it is believed
     checks: BaseChecks | None = None  # pictures made at every save, and judged where `prompts` is given
+    names: NameConfig | None = None  # names for people, made of the encoder's embeddings; None: nobody has one
+    encoder: Path | None = None  # .safetensors; None: the bundled one
     name: str = "miniature-base"
 
     def __post_init__(self) -> None:
+        if (self.names is None) != (self.world.said.named == 0):
+            raise ConfigError("names and world.said.named belong together: give both, or neither")
         if self.scenes < 1 or self.held_out < 0:
             raise ConfigError(f"scenes must be at least 1 and held_out at least 0, got {self.scenes}, {self.held_out}")
 
@@ -94,10 +120,14 @@ def train_prompts(config: PromptsRun, out: Path, device: str) -> Path:
 
 def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
     """Train the autoencoder in RUN/autoencoder, encode the scenes, train the rest; write RUN/base at every save."""
-    faces, classifier = _faces(config, device)
+    faces, classifier = config.guessed_faces(device)
     made_with = {} if config.prompts is None else {"prompts": read_card(config.prompts).sha256}
-    tokenizer = make_tokenizer([*vocabulary(faces.groups), *SPARE_WORDS], length=config.recipe.text.length)
+    words = (*vocabulary(faces.groups), *SPARE_WORDS)
+    named = () if config.names is None else chain(*name_words(config.names.words, taken=words))
+    tokenizer = make_tokenizer([*words, *named], length=config.recipe.text.length)
     _check_networks(config, tokenizer)
+    if config.names is not None:
+        faces = replace(faces, names=_names(faces, config, words, out, device))
     trained = World(faces, faces.rows(held_out=False), config.world, seed=config.recipe.schedule.seed)
     unseen = World(faces, faces.rows(held_out=True), config.world, seed=config.recipe.schedule.seed)
     with first_progress("training the autoencoder") as progress:
@@ -149,18 +179,24 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
     return out / "base"
 
 
-def _faces(config: BaseRun, device: str) -> tuple[WorldFaces, Any]:
-    """The faces with the classifier's guesses, and the classifier; None without one."""
-    faces = config.faces()
-    if config.prompts is None:
-        return faces, None
-    classifier = load_prompt_classifier(config.prompts, device=device)
-
-    def guess(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        judged = classifier.judge(crops)
-        return judged["gender"], judged["age"]
-
-    return with_guesses(faces, guess, sure=config.sure), classifier
+def _names(faces: WorldFaces, config: BaseRun, words: Sequence[str], out: Path, device: str) -> np.ndarray:
+    """Names of the people who are trained on, kept in RUN/names.npz: embedding everybody takes minutes."""
+    assert config.names is not None
+    encoder = encoders.load(config.encoder or "bundled", device=device)
+    rows = faces.rows(held_out=False)
+    made_with = json.dumps([encoder.sha256, str(config.pack), len(rows), asdict(config.names), words])
+    kept = out / "names.npz"
+    if kept.is_file():
+        with np.load(kept, allow_pickle=False) as archive:
+            if str(archive["made_with"]) == made_with:
+                return np.asarray(archive["names"])
+    with first_progress("embedding everybody") as progress:
+        embeddings = encoder.embed(faces.pack.images[rows][:, 8:120, 8:120], progress=progress)
+    names = people_names(faces, rows, embeddings, config.names, taken=words, seed=config.recipe.schedule.seed)
+    if current().first:
+        with atomic_path(kept) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, names=names, made_with=np.array(made_with))
+    return names
 
 
 def _check_networks(config: BaseRun, tokenizer: Any) -> None:
@@ -186,7 +222,7 @@ def _held_out(world: World, autoencoder: Any, tokenizer: Any, like: SceneLatents
 
 
 def _measure(
-    checks: BaseChecks | None, pipeline: Callable[[TextToImage], Any], classifier: Any, out: Path
+    checks: BaseChecks | None, pipeline: Callable[[TextToImage], Any], classifier: PromptClassifier | None, out: Path
 ) -> Callable[[TextToImage, int], Mapping[str, float]] | None:
     """What the training measures of its pictures, and shows in RUN/previews; None without checks."""
     if checks is None:

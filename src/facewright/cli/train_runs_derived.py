@@ -12,6 +12,7 @@ from facewright import diffusion, encoders
 from facewright.cli.train_latents import encoded_faces, features_of, sample_measure
 from facewright.cli.train_run import NOT_SAID, Run, first_progress, recipe_text, settings_of, write_weights
 from facewright.errors import ConfigError
+from facewright.training.run_folder import RunFolder
 from facewright.weights import Card
 
 
@@ -58,7 +59,7 @@ class FewStepRun(DerivedRun):
 class _Base:
     """The generator that a run starts from, its encoder and the faces on its latents."""
 
-    def __init__(self, config: DerivedRun, out: Path, device: str) -> None:
+    def __init__(self, config: DerivedRun, kind: str, out: Path, device: str) -> None:
         self.generator = diffusion.load(config.generator or "bundled", device=device)
         wanted = self.generator.encoder_sha256
         self.encoder = encoders.load(config.encoder or "bundled", device=device).requires_grad_(requires_grad=False)
@@ -68,6 +69,8 @@ class _Base:
                 f"{self.encoder.name!r} ({self.encoder.sha256[:12]}); name that one as encoder"
             )
         self.made_with = {"generator": self.generator.sha256, "encoder": self.encoder.sha256}
+        self.settings = {**settings_of(config), "made_with": self.made_with}
+        RunFolder(out).check({"kind": kind, **settings_of(config)})
         self.cache = encoded_faces(
             config.pack,
             self.generator.autoencoder,
@@ -76,7 +79,6 @@ class _Base:
             made_with=self.made_with,
         )
         self._config, self._out = config, out
-        self.settings = {**settings_of(config), "made_with": self.made_with}
 
     def card(self, how: str, recipe: Any, changes: Mapping[str, Any]) -> Card:
         """The new generator's card: the old one's with changes to the architecture."""
@@ -107,7 +109,7 @@ class _Base:
 
 def train_decoder(config: DecoderRun, out: Path, device: str) -> Path:
     """Distil a small decoder, and write the generator with it to RUN/generator.safetensors at every save."""
-    base = _Base(config, out, device)
+    base = _Base(config, "decoder", out, device)
     how = "a small decoder distilled from the generator's own"
     card = base.card(how, config.recipe, {"decoder": asdict(config.recipe.network)})
 
@@ -131,7 +133,7 @@ def train_decoder(config: DecoderRun, out: Path, device: str) -> Path:
 
 def train_control(config: ControlRun, out: Path, device: str) -> Path:
     """Train a control branch, and write the generator with it to RUN/generator.safetensors at every save."""
-    base = _Base(config, out, device)
+    base = _Base(config, "control", out, device)
     faces = diffusion.open_faces(config.pack)
     shown = faces.images if config.hints is None else diffusion.open_faces(config.hints).images
     if len(shown) != len(faces.images):
@@ -165,7 +167,7 @@ def train_control(config: ControlRun, out: Path, device: str) -> Path:
 
 def train_fewstep(config: FewStepRun, out: Path, device: str) -> Path:
     """Distil the denoiser to a few steps, and write the generator to RUN/generator.safetensors at every save."""
-    base, recipe = _Base(config, out, device), config.recipe
+    base, recipe = _Base(config, "fewstep", out, device), config.recipe
     sampling = recipe.sampling()
     denoiser = {**base.generator.card["architecture"]["denoiser"], "partial_dropout": 0.0}
     how = f"distilled to {sampling.steps} steps of {sampling.sampler} with guidance {recipe.guidance:g} folded in"

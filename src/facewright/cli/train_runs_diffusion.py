@@ -9,6 +9,7 @@ from facewright.cli.train_latents import encoded_faces, features_of, sample_meas
 from facewright.cli.train_run import Run, first_progress, recipe_text, settings_of, write_weights
 from facewright.diffusion.generator import architecture, autoencoder_architecture, build_autoencoder
 from facewright.errors import ConfigError, DataError
+from facewright.training.run_folder import RunFolder
 from facewright.weights import Card, InputConvention, load_weights
 
 
@@ -76,6 +77,7 @@ def train_generator(config: GeneratorRun, out: Path, device: str) -> Path:
     made_with = {"autoencoder": autoencoder_card.sha256}
     if encoder is not None:
         made_with["encoder"] = encoder.requires_grad_(requires_grad=False).sha256
+    RunFolder(out).check({"kind": "generator", **settings_of(config)})
     on_device = copy.deepcopy(autoencoder).to(device)
     cache = encoded_faces(config.pack, on_device, encoder, path=out / "latents.npz", made_with=made_with)
     how = f"denoiser trained on latents of {autoencoder_card.name} (sha256 {autoencoder_card.sha256})"

@@ -68,6 +68,7 @@ def train_personaliser_run(config: PersonaliserRun, out: Path, device: str) -> P
                 licence=config.licence,
                 recipe=recipe_text(how, recipe),
                 encoder_sha256=encoder.sha256,
+                base_sha256=facts.sha256,
             )
 
     with first_progress("training the personaliser") as progress:
@@ -126,7 +127,7 @@ def _measure(
     checks: PersonaliserChecks, people: People, pipe: Any, config: PersonaliserRun, out: Path, device: str
 ) -> Callable[[Trained, int], dict[str, float]]:
     """The checks with their judges."""
-    from facewright.evaluation.personalised_text import load_clip
+    from facewright.cli.evaluate_personalised_prompts import load_judges
 
     judge = encoders.load(checks.encoder or "bundled", device=device)
     measure = drawn_checks(
@@ -136,7 +137,7 @@ def _measure(
         detector=load_detector(config.detector),
         judge=judge,
         judge_name=judge.name,
-        scorer=None if checks.clip is None else load_clip(checks.clip, device=device),
+        scorers=load_judges(checks.clip, checks.classifier, device=device).wholes,
         previews=out / "previews",
     )
     return lambda trained, images: dict(measure(trained, images))

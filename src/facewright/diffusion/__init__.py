@@ -6,7 +6,7 @@ from facewright.diffusion.checks import SampleChecks, held_out_pictures, held_ou
 from facewright.diffusion.controlnet import ControlledUNet, ControlNet
 from facewright.diffusion.faces import TrainingFaces, fingerprint, open_faces
 from facewright.diffusion.fast_decoder import FastDecoder, FastDecoderConfig
-from facewright.diffusion.generator import DiffusionConfig, Generator, load
+from facewright.diffusion.generator import DiffusionConfig, Generator, load, load_card
 from facewright.diffusion.guidance import guided
 from facewright.diffusion.hints import HINTS
 from facewright.diffusion.latents import LatentCache, cache_latents
@@ -76,6 +76,7 @@ __all__ = [
     "kept_averages",
     "linear_betas",
     "load",
+    "load_card",
     "open_faces",
     "picture_grid",
     "published_config",

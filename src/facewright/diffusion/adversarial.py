@@ -6,13 +6,16 @@ network's sees the critic with its weights taken as constants, so each gets its 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from facewright.diffusion.begun import Network
 from facewright.errors import ConfigError
+from facewright.training.norms import GroupNorm
 
 Features = Callable[[Tensor], Sequence[Tensor]]
 """Pictures (B, 3, H, W) RGB in [-1, 1] to feature maps (B, C, h, w), differentiable."""
@@ -49,7 +52,7 @@ class PatchCritic(nn.Module):
             wider = terms.width * min(2**k, 8)
             layers += [
                 nn.Conv2d(width, wider, 4, 2 if k < terms.layers else 1, 1, bias=False),
-                nn.GroupNorm(GROUPS, wider),
+                GroupNorm(GROUPS, wider),
                 nn.LeakyReLU(0.2),
             ]
             width = wider
@@ -60,12 +63,12 @@ class PatchCritic(nn.Module):
         return self.layers(images)
 
 
-class WithCritic(nn.Module):
+class WithCritic(nn.Module, Generic[Network]):
     """A network that makes pictures and, in training, its critic."""
 
-    def __init__(self, network: nn.Module, terms: CriticTerms | None) -> None:
+    def __init__(self, network: Network, terms: CriticTerms | None) -> None:
         super().__init__()
-        self.network = network
+        self.network: Network = network
         self.critic = None if terms is None else PatchCritic(terms)
         self.terms = terms
 

@@ -6,6 +6,8 @@ Module names follow the public IDiff-Face checkpoints.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facewright.training.norms import GroupNorm
+
 GROUPS = 32
 
 
@@ -34,7 +36,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, *, head_width: int = 32) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, width)
+        self.norm = GroupNorm(GROUPS, width)
         self.attention = Heads(width, head_width=head_width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,8 +54,8 @@ class ContextAttention(nn.Module):
         super().__init__()
         self.x_proj_in = nn.Conv2d(width, width, 1)
         self.c_proj_in = nn.Linear(context_width, context_width * head_width)
-        self.x_norm = nn.GroupNorm(GROUPS, width)
-        self.c_norm = nn.GroupNorm(GROUPS, context_width)
+        self.x_norm = GroupNorm(GROUPS, width)
+        self.c_norm = GroupNorm(GROUPS, context_width)
         self.self_attention = Heads(width, head_width=head_width)
         self.cross_attention = Heads(width, head_width=head_width, token_width=context_width)
         self.ff = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))

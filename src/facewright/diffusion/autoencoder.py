@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facewright.training.norms import GroupNorm
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
@@ -25,9 +27,9 @@ class ConvResidual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(8, width)
+        self.norm1 = GroupNorm(8, width)
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.norm2 = nn.GroupNorm(8, width)
+        self.norm2 = GroupNorm(8, width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,6 +18,12 @@ def check_target(target: str) -> None:
         raise ConfigError(f"target must be noise or velocity, got {target!r}")
 
 
+def check_identity_term(weight: float, share: float) -> None:
+    """Refuse settings of a training's identity term that are out of range."""
+    if weight < 0 or not 0 < share <= 1:
+        raise ConfigError(f"identity_weight must be at least 0 and identity_share in (0, 1], got {weight} and {share}")
+
+
 def noised(clean: Tensor, noise: Tensor, bars: Tensor) -> Tensor:
     """The noisy latent of a clean one."""
     return bars.sqrt() * clean + (1 - bars).sqrt() * noise

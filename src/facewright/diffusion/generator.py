@@ -21,7 +21,7 @@ from facewright.diffusion.vq import VQConfig
 from facewright.diffusion.vq_autoencoder import VQAutoencoder
 from facewright.errors import ConfigError, DataError, InputError
 from facewright.training.precision import arithmetic
-from facewright.weights import Card, load_weights
+from facewright.weights import Card, bundled_cards, load_weights, read_card
 
 IMAGE_SIZE = 128
 
@@ -247,6 +247,15 @@ def build_autoencoder(values: Mapping[str, Any]) -> Autoencoder | VQAutoencoder:
     if kind != "small":
         raise KeyError(f"no autoencoder of kind {kind}")
     return Autoencoder(_config(AutoencoderConfig, values))
+
+
+def load_card(name: str | Path = "bundled") -> Card:
+    """Only the card of a generator, named as for `load`; raises InputError and DataError as that does."""
+    if str(name) != "bundled":
+        return read_card(name)
+    if (card := bundled_cards().get("generator")) is None:
+        raise InputError("this install has no bundled generator; reinstall facewright or name a file")
+    return card
 
 
 def load(name: str | Path = "bundled", *, device: str = "cpu") -> Generator:

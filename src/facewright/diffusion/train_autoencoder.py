@@ -12,6 +12,7 @@ from torch import Tensor
 from facewright.data.images import to_tensor
 from facewright.diffusion.adversarial import Features, step_errors
 from facewright.diffusion.autoencoder import Autoencoder, AutoencoderConfig
+from facewright.diffusion.begun import begun
 from facewright.diffusion.faces import TrainingFaces, training_rows
 from facewright.diffusion.train_vq import VQTerms, train_vq_autoencoder
 from facewright.diffusion.vq_autoencoder import VQAutoencoder
@@ -73,10 +74,7 @@ def train_autoencoder(
         )
         _measure_latents(coded, to_tensor(faces.images[measured]))
         return coded
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.schedule.seed)
-        network = Autoencoder(config.network)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = begun(lambda: Autoencoder(config.network), seed=config.schedule.seed)
     trainer = Trainer(
         network, config.schedule, out=out, device=device, config={"kind": "autoencoder", **(settings or {})}
     )

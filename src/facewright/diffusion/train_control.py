@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facewright.data.images import to_tensor
+from facewright.diffusion.begun import begun, holding
 from facewright.diffusion.controlnet import HINT_FACTOR, ControlNet, controlled
 from facewright.diffusion.denoising import masked_mean, noised, target_of, time_bars
 from facewright.diffusion.generator import DiffusionConfig
@@ -71,10 +72,7 @@ def train_control(
     """
     cache.check_fits(channels=denoiser.config.channels, context_inputs=denoiser.config.context_inputs)
     base = unet_with(denoiser.config, denoiser.state_dict()).to(device).requires_grad_(requires_grad=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.schedule.seed)
-        control = ControlNet.begin(denoiser)
-    control = control.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    control = begun(lambda: ControlNet.begin(denoiser), seed=config.schedule.seed)
     trainer = Trainer(control, config.schedule, out=out, device=device, config={"kind": "control", **(settings or {})})
     bars = alpha_bars(linear_betas(diffusion.timesteps)).float()
     faces = LatentBatches(cache, device)
@@ -109,9 +107,7 @@ def train_control(
         return {"denoising": error(control, rows, view, times, noise, drop)}
 
     def average() -> ControlNet:
-        branch = ControlNet(denoiser.config)
-        branch.load_state_dict(trainer.averaged())
-        return branch.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        return holding(ControlNet(denoiser.config), trainer.averaged())
 
     def validate() -> Mapping[str, float]:
         chosen, branch = faces.held_out[:VALIDATION_FACES], average().to(device)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from facewright.diffusion.adversarial import CriticTerms, Features, WithCritic, feature_distance, step_errors
 from facewright.diffusion.autoencoder import Autoencoder
+from facewright.diffusion.begun import begun, holding
 from facewright.diffusion.fast_decoder import FastDecoder, FastDecoderConfig
 from facewright.diffusion.latents import LatentBatches, LatentCache
 from facewright.diffusion.vq_autoencoder import VQAutoencoder
@@ -78,11 +79,8 @@ def train_decoder(
             "change recipe.network.factor"
         )
     teacher = autoencoder.to(device).eval().requires_grad_(requires_grad=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.schedule.seed)
-        student = FastDecoder(config.network)
-        module = WithCritic(student, config.critic)
-    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = begun(lambda: WithCritic(FastDecoder(config.network), config.critic), seed=config.schedule.seed)
+    student = module.network
     trainer = Trainer(module, config.schedule, out=out, device=device, config={"kind": "decoder", **(settings or {})})
     faces = LatentBatches(cache, device)
 
@@ -101,9 +99,7 @@ def train_decoder(
         return {**terms, **module.losses(made, wanted, rebuilding, student.last, images=trainer.images)}
 
     def average() -> FastDecoder:
-        network = FastDecoder(config.network)
-        network.load_state_dict(module.network_state(trainer.averaged()))
-        return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        return holding(FastDecoder(config.network), module.network_state(trainer.averaged()))
 
     def validate() -> Mapping[str, float]:
         chosen, network = faces.held_out[:VALIDATION_FACES], average().to(device)

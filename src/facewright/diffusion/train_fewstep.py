@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facewright.diffusion.consistency import consistency_target, pseudo_huber, skip_plan
-from facewright.diffusion.denoising import clean_of, guided_output, masked_mean, noised
+from facewright.diffusion.denoising import check_identity_term, clean_of, guided_output, masked_mean, noised
 from facewright.diffusion.generator import DiffusionConfig
 from facewright.diffusion.latents import LatentBatches, LatentCache
 from facewright.diffusion.samplers_config import SamplerConfig
@@ -45,11 +45,7 @@ class FewStepTraining:
             raise ConfigError(
                 f"target_decay must be in [0, 1) and huber at least 0, got {self.target_decay} and {self.huber}"
             )
-        if self.identity_weight < 0 or not 0 < self.identity_share <= 1:
-            raise ConfigError(
-                f"identity_weight must be at least 0 and identity_share in (0, 1], got {self.identity_weight} and "
-                f"{self.identity_share}"
-            )
+        check_identity_term(self.identity_weight, self.identity_share)
         if self.schedule.ema_maximum is None:
             raise ConfigError("a few-step denoiser is the average of its weights; set schedule.ema_maximum")
 

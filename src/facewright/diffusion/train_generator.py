@@ -10,8 +10,17 @@ import torch
 from torch import Tensor
 
 from facewright.diffusion.autoencoder import Autoencoder
+from facewright.diffusion.begun import begun
 from facewright.diffusion.checks import SampleChecks
-from facewright.diffusion.denoising import clean_of, masked_mean, min_snr_weights, noised, target_of, time_bars
+from facewright.diffusion.denoising import (
+    check_identity_term,
+    clean_of,
+    masked_mean,
+    min_snr_weights,
+    noised,
+    target_of,
+    time_bars,
+)
 from facewright.diffusion.generator import DiffusionConfig
 from facewright.diffusion.latents import LatentBatches, LatentCache
 from facewright.diffusion.schedules import alpha_bars, linear_betas
@@ -43,11 +52,7 @@ class GeneratorTraining:
     checks: SampleChecks | None = None  # pictures made and judged at every save
 
     def __post_init__(self) -> None:
-        if self.identity_weight < 0 or not 0 < self.identity_share <= 1:
-            raise ConfigError(
-                f"identity_weight must be at least 0 and identity_share in (0, 1], got {self.identity_weight} and "
-                f"{self.identity_share}"
-            )
+        check_identity_term(self.identity_weight, self.identity_share)
         if not 0 <= self.context_dropout <= 1:
             raise ConfigError(f"context_dropout must be in [0, 1], got {self.context_dropout}")
         if self.min_snr is not None and self.min_snr <= 0:
@@ -98,10 +103,7 @@ def train_generator(
     if config.identity_weight > 0 and identify is None:
         raise ConfigError("identity_weight is above 0, and there is no encoder to judge identities by")
     cache.check_fits(channels=config.network.channels, context_inputs=config.network.context_inputs)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.schedule.seed)
-        network = ConditionalUNet(config.network)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = begun(lambda: ConditionalUNet(config.network), seed=config.schedule.seed)
     trainer = Trainer(
         network, config.schedule, out=out, device=device, config={"kind": "generator", **(settings or {})}
     )

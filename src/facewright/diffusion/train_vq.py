@@ -12,6 +12,7 @@ from torch import Tensor
 
 from facewright.data.images import to_tensor
 from facewright.diffusion.adversarial import CriticTerms, Features, WithCritic, feature_distance
+from facewright.diffusion.begun import begun, holding
 from facewright.diffusion.faces import TrainingFaces, training_rows
 from facewright.diffusion.vq import VQConfig
 from facewright.diffusion.vq_autoencoder import VQAutoencoder
@@ -90,11 +91,8 @@ def train_vq_autoencoder(
     if terms.feature_weight > 0 and features is None:
         raise ConfigError("feature_weight is above 0, and there is no encoder to take features from")
     rows, held_out = training_rows(faces), np.flatnonzero(faces.held_out & (faces.sources >= 0))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(schedule.seed)
-        network = VQAutoencoder(terms.network)
-        module = WithCritic(network, terms.critic)
-    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = begun(lambda: WithCritic(VQAutoencoder(terms.network), terms.critic), seed=schedule.seed)
+    network = module.network
     trainer = Trainer(module, schedule, out=out, device=device, config={"kind": "autoencoder", **(settings or {})})
     masks = torch.from_numpy(np.ascontiguousarray(faces.masks[rows]))
     last = network.decoder.decoder.conv_out.weight
@@ -116,9 +114,7 @@ def train_vq_autoencoder(
         return {**found, "codes": pull, **adversarial}
 
     def average() -> VQAutoencoder:
-        averaged = VQAutoencoder(terms.network)
-        averaged.load_state_dict(module.network_state(trainer.averaged()))
-        return averaged.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        return holding(VQAutoencoder(terms.network), module.network_state(trainer.averaged()))
 
     def validate() -> Mapping[str, float]:
         averaged = average().to(device)

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facewright.diffusion.attention import GROUPS, ContextAttention, SelfAttention, zeroed
+from facewright.diffusion.begun import holding
 from facewright.errors import ConfigError
+from facewright.training.norms import GroupNorm
 
 CONDITIONS = ("adagn", "cross-attention")
 
@@ -87,7 +89,7 @@ class AdaptiveNorm(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, width)
+        self.norm = GroupNorm(GROUPS, width)
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         return self.norm(x) * (1 + scale) + shift
@@ -99,7 +101,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: UNetConfig) -> None:
         super().__init__()
         scaled = config.context_inputs is not None and config.condition == "adagn"
-        self.norm1 = nn.GroupNorm(GROUPS, inputs)
+        self.norm1 = GroupNorm(GROUPS, inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.time_emb = nn.Sequential(nn.SiLU(), nn.Linear(4 * config.width, outputs))
         self.context_emb = nn.Sequential(nn.SiLU(), nn.Linear(config.context_width, outputs)) if scaled else None
@@ -267,7 +269,7 @@ class ConditionalUNet(DescendingPath):
             if level > 0:
                 up.append(Upsample(width))
         self.up = nn.ModuleList(up)
-        self.norm = nn.GroupNorm(GROUPS, width)
+        self.norm = GroupNorm(GROUPS, width)
         self.final = zeroed(nn.Conv2d(width, config.channels, 3, padding=1))
 
     def ascend(self, h: Tensor, maps: list[Tensor], time: Tensor, context: Tensor | None) -> Tensor:
@@ -294,6 +296,4 @@ class ConditionalUNet(DescendingPath):
 
 def unet_with(config: UNetConfig, state: Mapping[str, Tensor]) -> ConditionalUNet:
     """The network with these weights, copied, in eval mode and the layout that convolutions like."""
-    network = ConditionalUNet(config)
-    network.load_state_dict(dict(state))
-    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return holding(ConditionalUNet(config), state)

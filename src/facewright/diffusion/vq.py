@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facewright.errors import ConfigError
+from facewright.training.norms import GroupNorm
 
 GROUPS = 32
 CHUNK = 4096  # positions whose distances to all codes are held at once
@@ -37,8 +38,8 @@ class VQConfig:
         return tuple(self.width * multiplier for multiplier in self.multipliers)
 
 
-def _norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(GROUPS, width, eps=1e-6)
+def _norm(width: int) -> GroupNorm:
+    return GroupNorm(GROUPS, width, eps=1e-6)
 
 
 class ResidualBlock(nn.Module):

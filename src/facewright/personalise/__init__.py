@@ -31,6 +31,7 @@ from facewright.personalise.picture_folder import PictureFolder, find_picture_fo
 from facewright.personalise.pictures import Drawn, PictureConfig, Subject, draw_pictures
 from facewright.personalise.postfuse import PostFuse
 from facewright.personalise.prompt_classifier import PromptClassifier, load_prompt_classifier
+from facewright.personalise.prompt_scorer import ClassifierScorer, load_prompt_scorer
 from facewright.personalise.prompts import Placed, find_people, place_people
 from facewright.personalise.regions import box_masks, columns, regional_attention
 from facewright.personalise.scoring import Kept, PictureScore, keep_best, match_people, score_picture
@@ -53,6 +54,7 @@ __all__ = [
     "BaseModel",
     "BaseTraining",
     "BiSeNet",
+    "ClassifierScorer",
     "Conditioning",
     "Drawn",
     "IdentityReader",
@@ -101,6 +103,7 @@ __all__ = [
     "load_identity_encoder",
     "load_mapper",
     "load_prompt_classifier",
+    "load_prompt_scorer",
     "load_segmenter",
     "localisation_loss",
     "localisation_losses",

@@ -1,16 +1,26 @@
 """The base model of a personalised picture: a Stable Diffusion 1.x, 2.x or XL directory as diffusers writes it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
 from facewright.errors import DataError, InputError
+from facewright.weights import Card
 
 PIPELINES = {"StableDiffusionPipeline": 1, "StableDiffusionXLPipeline": 2}
 """Pipelines that are known, and their text encoders."""
 SAFETY = ("safety_checker", "feature_extractor", "image_encoder")  # parts that a picture can be made without
+CARD = "facewright_card.json"
+"""What a model trained here is and what made it, beside diffusers' own files."""
+DRAWING = "drawing"
+"""Entry of that card's architecture: steps and guidance that suit the model, where `SMALL` does not."""
+SMALL = {"steps": 20, "guidance": 3.0}
+"""What suits the small models of `facewright train base`."""
 PRECISIONS = ("float32", "float16", "bfloat16")
 _WEIGHTS = (".safetensors", ".bin")
 _CONFIGS = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
@@ -25,11 +35,32 @@ class BaseFacts:
     text_widths: tuple[int, ...]
     """Width of each text encoder; a mapper's words are as wide as all together."""
     has_safety_checker: bool
+    card: Card | None = None
+    """Of a model trained by `facewright train base`; others have none."""
 
     @property
     def word_width(self) -> int:
         """Of the words that a mapper for this base makes."""
         return sum(self.text_widths)
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the weights, as the card says; None without one."""
+        return None if self.card is None else self.card.sha256
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """The steps and guidance that suit the model, for `PictureConfig`; none without a card.
+
+        Raises:
+            DataError: the card names something else.
+        """
+        if self.card is None:
+            return {}
+        given = self.card.architecture.get(DRAWING, {})
+        if not isinstance(given, dict) or given.keys() - SMALL.keys():
+            raise DataError(f"{self.path / CARD}: {DRAWING} is an object of {' and '.join(SMALL)}, got {given!r}")
+        return SMALL | given
 
 
 def read_base(path: Path | str) -> BaseFacts:
@@ -37,7 +68,7 @@ def read_base(path: Path | str) -> BaseFacts:
 
     Raises:
         InputError: no such directory, or no pipeline that facewright can use.
-        DataError: a part named in its model_index.json is missing or has no weights.
+        DataError: a part named in its model_index.json is missing or has no weights, or its card is damaged.
     """
     folder = Path(path)
     index = folder / "model_index.json"
@@ -57,7 +88,12 @@ def read_base(path: Path | str) -> BaseFacts:
     if missing := [name for name in names if not (folder / name).is_dir()]:
         raise DataError(f"{folder} has no {missing[0]}, which a {pipeline} needs; get the whole model")
     widths = tuple(int(_json(folder / name / "config.json")["hidden_size"]) for name in names)
-    return BaseFacts(folder, pipeline, widths, (folder / "safety_checker").is_dir())
+    return BaseFacts(folder, pipeline, widths, (folder / "safety_checker").is_dir(), _card(folder / CARD))
+
+
+def bundled_base() -> Path:
+    """Where the base model that ships with the package lies; not every install has it."""
+    return Path(str(resources.files("facewright.weights"))) / "bundled" / "base"
 
 
 def load_tokenizer(path: Path | str) -> Any:
@@ -71,12 +107,20 @@ def find_base(source: Path | str) -> Path:
     """The directory of a base model: `source` itself, or what diffusers fetches from the hub or has in its cache.
 
     Args:
-        source: a directory, or owner/name of a model on the hub.
+        source: "bundled", a directory, or owner/name of a model on the hub.
 
     Raises:
-        InputError: neither, or the hub does not give it.
+        InputError: none of these, the hub does not give it, or this install has no bundled one.
     """
     text = str(source)
+    if text == "bundled":
+        folder = bundled_base()
+        if not folder.is_dir():
+            raise InputError(
+                f"this install has no bundled base model ({folder} is missing); name the directory of a Stable "
+                "Diffusion model, or its owner/name on the hub"
+            )
+        return folder
     if Path(text).exists() or text.count("/") != 1 or text.startswith((".", "/")):
         return Path(source)
     try:
@@ -120,16 +164,22 @@ def load_base(
     diffusers = _diffusers()
     import torch
 
+    from facewright.training.norms import use_float_group_norms
+
     options: dict[str, Any] = {"dtype": getattr(torch, precision)}
     if not safety_checker and facts.pipeline == "StableDiffusionPipeline":  # XL knows no filter
         options |= {"safety_checker": None, "requires_safety_checker": False}
     try:
-        pipe = getattr(diffusers, facts.pipeline).from_pretrained(facts.path, local_files_only=True, **options)
+        with _quietly():
+            pipe = getattr(diffusers, facts.pipeline).from_pretrained(facts.path, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{source} cannot be loaded as a base model: {_first_line(error)}") from error
     if scheduler is not None:
         pipe.scheduler = _scheduler(pipe, scheduler)
     pipe.set_progress_bar_config(disable=True)
+    if precision == "bfloat16":
+        use_float_group_norms(pipe.unet)
+        use_float_group_norms(pipe.vae)
     return pipe.to(device)
 
 
@@ -153,6 +203,24 @@ def _diffusers() -> Any:
     return diffusers
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the bars and remarks of diffusers and transformers; they raise what goes wrong."""
+    libraries: list[Any] = [import_module(f"{name}.utils.logging") for name in ("diffusers", "transformers")]
+    before = [(each, each.get_verbosity(), each.is_progress_bar_enabled()) for each in libraries]
+    for each, _, shown in before:
+        each.set_verbosity_error()
+        if shown:
+            each.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for each, verbosity, shown in before:
+            each.set_verbosity(verbosity)
+            if shown:
+                each.enable_progress_bar()
+
+
 def _check_part(folder: Path) -> None:
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     if not files:
@@ -162,6 +230,15 @@ def _check_part(folder: Path) -> None:
         raise DataError(f"{folder} holds no weights (.safetensors or .bin); get the base model again")
     if not is_network and not any(file.name in _CONFIGS for file in files):
         raise DataError(f"{folder} has no config; get the base model again")
+
+
+def _card(file: Path) -> Card | None:
+    if not file.is_file():
+        return None
+    try:
+        return Card.from_json(file.read_text(encoding="utf-8"), source=str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read ({error}); get the base model again") from error
 
 
 def _first_line(error: Exception) -> str:

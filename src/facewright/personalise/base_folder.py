@@ -7,14 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from facewright.personalise.base import CARD
 from facewright.personalise.base_networks import imported
 from facewright.weights import Card
 from facewright.weights.store import tensors_sha256
-
-CARD = "facewright_card.json"
-"""What the model is and what made it, beside diffusers' own files."""
 
 
 def make_pipeline(*, autoencoder: Any, text_encoder: Any, tokenizer: Any, denoiser: Any, scheduler: Any) -> Any:
@@ -55,7 +51,7 @@ def save_base(folder: Path, pipe: Any, card: Card) -> Path:
         halved.save_pretrained(new)
         card = replace(
             card,
-            sha256=tensors_sha256(_tensors(vae=vae, text_encoder=text_encoder, unet=unet)),
+            sha256=pipeline_sha256(halved),
             stored="float16",
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -67,5 +63,9 @@ def save_base(folder: Path, pipe: Any, card: Card) -> Path:
     return folder
 
 
-def _tensors(**networks: Any) -> dict[str, Tensor]:
-    return {f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()}
+def pipeline_sha256(pipe: Any) -> str:
+    """A hash of the networks' tensors as they are; that of a base model loaded in float16 is its card's `sha256`."""
+    networks = {"vae": pipe.vae, "text_encoder": pipe.text_encoder, "unet": pipe.unet}
+    return tensors_sha256(
+        {f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()}
+    )

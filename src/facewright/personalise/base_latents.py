@@ -45,6 +45,8 @@ def world_fingerprint(world: World) -> str:
     digest = hashlib.sha256(json.dumps([asdict(world.config), world.seed, faces.groups]).encode())
     for array in (rows, faces.gender[rows], faces.age[rows], faces.group[rows], faces.pack.labels[rows]):
         digest.update(np.ascontiguousarray(array).tobytes())
+    if faces.names is not None:
+        digest.update("\n".join(faces.names[rows].tolist()).encode())
     for row in rows[np.unique(np.linspace(0, len(rows) - 1, HASHED).astype(int))].tolist():
         digest.update(np.ascontiguousarray(faces.pack.images[row]).tobytes())
     return digest.hexdigest()

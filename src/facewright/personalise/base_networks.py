@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from facewright.diffusion.denoising import check_target
 from facewright.errors import ConfigError, InputError
+from facewright.training.norms import use_float_group_norms
 
 LARGEST = 30_000_000  # parameters of all networks together
 PREDICTIONS = {"noise": "epsilon", "velocity": "v_prediction"}
@@ -84,7 +85,7 @@ def _check_widths(widths: tuple[int, ...], groups: int) -> None:
 
 def make_autoencoder(sizes: AutoencoderSizes, *, picture: int) -> Any:
     """An untrained `AutoencoderKL` for pictures of so many pixels a side; its latents need no factor."""
-    return imported("diffusers").AutoencoderKL(
+    network = imported("diffusers").AutoencoderKL(
         block_out_channels=sizes.widths,
         layers_per_block=sizes.blocks,
         latent_channels=sizes.channels,
@@ -95,6 +96,8 @@ def make_autoencoder(sizes: AutoencoderSizes, *, picture: int) -> Any:
         sample_size=picture,
         scaling_factor=1.0,
     )
+    use_float_group_norms(network)
+    return network
 
 
 def make_text_encoder(sizes: TextSizes, tokenizer: Any) -> Any:
@@ -147,6 +150,7 @@ def make_denoiser(sizes: DenoiserSizes, *, channels: int, latent: int, text_widt
         for module in last:
             for parameter in module.parameters():
                 parameter.zero_()
+    use_float_group_norms(network)
     return network
 
 

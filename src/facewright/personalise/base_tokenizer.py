@@ -1,5 +1,6 @@
 """A CLIP tokenizer for a small text model: whole words of a given vocabulary, letters for everything else."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,6 +8,7 @@ from typing import Any
 
 from facewright.errors import ConfigError
 from facewright.personalise.base_networks import imported
+from facewright.personalise.world_captions import vocabulary
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"  # what CLIP's byte pair encoding marks the last piece of a word with
@@ -48,6 +50,31 @@ def make_tokenizer(words: Sequence[str], *, length: int) -> Any:
     pieces = [*letters, *(f"{letter}{WORD_END}" for letter in letters), *("".join(pair) for pair in merges), START, END]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     return imported("transformers").CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
+
+
+def caption_words() -> tuple[str, ...]:
+    """The words that every small base model has read in its captions, sorted."""
+    return tuple(word for word in vocabulary() if word.isalpha())
+
+
+def unread_words(text: str, tokenizer: Any) -> tuple[str, ...]:
+    """Words of a text that a small base model has not read in any caption, in small letters, each once, in order.
+
+    They are `SPARE_WORDS` and what the tokenizer has to spell; words that only some manifests have, such as those of a
+    group, are tokens of their own and count as read.
+
+    Args:
+        text: such as a prompt.
+        tokenizer: as of `make_tokenizer`.
+    """
+    common = frozenset(caption_words())
+    found = dict.fromkeys(re.findall(r"(?<!['’])\b[^\W_]+", text.lower()))
+    return tuple(word for word in found if word not in common and not _own_token(word, tokenizer))
+
+
+def _own_token(word: str, tokenizer: Any) -> bool:
+    """Whether a word that is not spare is one token and no single letter, which every tokenizer has."""
+    return word not in SPARE_WORDS and len(word) > 1 and len(tokenizer(word, add_special_tokens=False).input_ids) == 1
 
 
 def _merges(words: Sequence[str]) -> list[tuple[str, str]]:

@@ -16,6 +16,8 @@ from facewright.weights import Card, load_weights, read_card, save_weights
 
 KIND = "mapper"
 WORDS = 2  # of a person
+BASE = "base_sha256"
+"""Entry of a card's architecture: the base model that the words are for."""
 PUBLIC_LAYOUT = "f2d/mapping"
 """Cards of imported Face2Diffusion mappings name this layout and no sizes; the sizes are `MappingConfig`'s own."""
 PUBLIC_ENCODER = "f2d/msid"
@@ -29,6 +31,7 @@ class MapperCard:
     mode: str  # replace or fuse
     encoder_sha256: str | None  # of the encoder whose embeddings it maps; None: not said
     encoder_layout: str | None  # of a public encoder it maps; None: not said
+    base_sha256: str | None = None  # of the base model it was trained for, as that one's card says; None: not said
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def save_mapper(
     licence: str,
     recipe: str,
     encoder_sha256: str,
+    base_sha256: str | None = None,
     **card: Any,
 ) -> Card:
     """Write a mapper with a card that says what it fits.
@@ -107,6 +111,7 @@ def save_mapper(
         path: .safetensors file.
         mapper: what to write.
         name, data, licence, recipe, encoder_sha256: as in `Card`.
+        base_sha256: of the base model it was trained for (`BaseFacts.sha256`); None where that one has no card.
         card: further entries of the card, such as `measured`.
     """
     state = mapper.mapping.state_dict()
@@ -115,10 +120,13 @@ def save_mapper(
             **{f"mapping.{key}": tensor for key, tensor in state.items()},
             **{f"postfuse.{key}": tensor for key, tensor in mapper.fuse.state_dict().items()},
         }
+    built = {"network": "mapping", "mode": mapper.mode, **asdict(mapper.mapping.config)}
+    if base_sha256 is not None:
+        built[BASE] = base_sha256
     written = Card(
         name=name,
         kind=KIND,
-        architecture={"network": "mapping", "mode": mapper.mode, **asdict(mapper.mapping.config)},
+        architecture=built,
         data=data,
         licence=licence,
         recipe=recipe,
@@ -142,14 +150,14 @@ def _fits(card: Card, source: Path | str) -> MapperCard:
     built = dict(card.architecture)
     if built.get("layout") == PUBLIC_LAYOUT:
         return MapperCard(MappingConfig(), "replace", card.encoder_sha256, PUBLIC_ENCODER)
-    mode, network = built.pop("mode", None), built.pop("network", None)
+    mode, network, base = (built.pop(entry, None) for entry in ("mode", "network", BASE))
     if network != "mapping" or mode not in MODES:
         raise DataError(
             f"{source}: its card names the network {network!r} with mode {mode!r}, expected 'mapping' with "
             f"{' or '.join(MODES)}; name a mapper's file"
         )
     try:
-        return MapperCard(MappingConfig(**built), mode, card.encoder_sha256, None)
+        return MapperCard(MappingConfig(**built), mode, card.encoder_sha256, None, base)
     except (TypeError, ConfigError) as error:
         raise DataError(f"{source}: its card does not describe a mapping ({error}); get the file again") from error
 

@@ -45,6 +45,7 @@ class PersonaliserChecks:
     pictures: int = 1  # of each person by each prompt
     encoder: Path | None = None  # judges identity; None: the bundled one. It says most when it is not the mapper's
     clip: Path | None = None  # directory of a CLIP model, for the prompt score; None: there is none
+    classifier: Path | None = None  # .safetensors of `facewright train prompts`, for a prompt score of its own
 
     def __post_init__(self) -> None:
         if min(self.people, self.pictures) < 1 or not self.prompts:
@@ -70,13 +71,14 @@ def drawn_checks(
     detector: Detector,
     judge: Embedder,
     judge_name: str,
-    scorer: PromptScorer | None = None,
+    scorers: Sequence[PromptScorer] = (),
     previews: Path,
 ) -> Callable[[Trained, int], Mapping[str, float]]:
     """What `train_personaliser` takes as `measure`.
 
     The figures are `identity_JUDGE`, the mean cosine of the face in a picture to the photo it was asked for with, 0
-    where there is no face; `without_face`, the share of those; and `prompt_SCORER`, the mean of the prompt scores.
+    where there is no face; `without_face`, the share of those; and `prompt_SCORER`, the mean of each scorer's prompt
+    scores, left out where it can judge none of the prompts.
 
     Args:
         people: of whom those held out are drawn.
@@ -85,7 +87,7 @@ def drawn_checks(
         detector: finds the faces.
         judge: embeds them.
         judge_name: what the figure is called.
-        scorer: judges the pictures by their prompts.
+        scorers: judge the pictures by their prompts, where "a person" stands for the name.
         previews: folder of the pictures, one file a validation.
 
     Raises:
@@ -129,7 +131,7 @@ def drawn_checks(
             f"identity_{judge_name.replace(' ', '_')}": float(np.mean([cosine or 0.0 for cosine in cosines])),
             "without_face": float(np.mean([cosine is None for cosine in cosines])),
         }
-        if scorer is not None:
+        for scorer in scorers:
             found = [score for score in scorer.score(pictures, prompts) if score is not None]
             if found:
                 figures[f"prompt_{scorer.name.replace(' ', '_')}"] = float(np.mean(found))

@@ -1,11 +1,12 @@
 """The miniature world's captions: what is known of people and pictures, in words."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from facewright.errors import InputError
+from facewright.errors import ConfigError, InputError
 from facewright.personalise.world_styles import BACKGROUNDS, PHOTO, STYLES, background_of
 
 GENDERS = ("man", "woman")
@@ -14,6 +15,11 @@ AGE_LIMITS = (13, 35, 60)
 """Years at which `AGES` change: a child is below 13, who is old is 60 or more."""
 PERSON = "person"
 _NOUNS = {"man": "boy", "woman": "girl", PERSON: "child"}  # of children
+_SAID_OF = {
+    **{noun: (None if noun == PERSON else noun, None) for noun in (*GENDERS, PERSON)},
+    **{child: (None if noun == PERSON else noun, "child") for noun, child in _NOUNS.items()},
+}
+_PHRASE = re.compile(rf"an? (?:({'|'.join(AGES[1:])}) )?(?:(\w+) )?({'|'.join(_SAID_OF)})")
 
 _OPENINGS = ("a photo of {}", "a picture of {}", "a portrait of {}", "{}")
 _STYLED = {
@@ -46,6 +52,12 @@ class Said:
     gender: float = 0.85
     age: float = 0.7
     group: float = 0.25
+    named: float = 0.0  # by name instead, where there is one
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} is a share from 0 to 1, got {value}")
 
 
 def age_of(years: int) -> str:
@@ -99,6 +111,13 @@ def templates(style: str) -> tuple[str, ...]:
     return _OPENINGS if style == PHOTO else _STYLED[style]
 
 
+# How captions are read. The longest templates first: "a photo of {} at night" also fits "a photo of {}".
+_READ = sorted(
+    ((style, *template.split("{}")) for style in STYLES for template in templates(style)),
+    key=lambda each: -len(each[1]) - len(each[2]),
+)
+
+
 def caption_of(phrases: Sequence[str], style: str = PHOTO, *, template: int = 0) -> str:
     """A picture in words.
 
@@ -108,6 +127,29 @@ def caption_of(phrases: Sequence[str], style: str = PHOTO, *, template: int = 0)
         template: which of `templates(style)`.
     """
     return templates(style)[template].format(joined(phrases))
+
+
+def read_caption(text: str) -> tuple[str, tuple[Known, ...]] | None:
+    """What a caption of the world says: its style and its people from left to right, or None where it is no such one.
+
+    The opposite of `caption_of` and `phrase_of`. Capitals and a full stop at the end make no difference; one word
+    between a person's age and noun is taken for the group.
+    """
+    text = " ".join(text.casefold().split()).removesuffix(".")
+    for style, opening, ending in _READ:
+        end = len(text) - len(ending)
+        if len(opening) < end and text.startswith(opening) and text.endswith(ending):
+            found = [_PHRASE.fullmatch(part) for part in re.split(r", | and ", text[len(opening) : end])]
+            people = tuple(_said(phrase) for phrase in found if phrase is not None)
+            if len(people) == len(found):
+                return style, people
+    return None
+
+
+def _said(phrase: re.Match[str]) -> Known:
+    adjective, group, noun = phrase.groups()
+    gender, age = _SAID_OF[noun]
+    return Known(gender, age or adjective, group)
 
 
 def vocabulary(groups: Sequence[str] = ()) -> tuple[str, ...]:

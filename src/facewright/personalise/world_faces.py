@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,8 @@ class WorldFaces:
     group: int16, index into groups, -1 unknown.
     groups: words.
     usable: bool; False for rows without a face and for grey photos.
+    files: str; what each photo is called within its source.
+    names: str, empty for who has none; None where nobody has one.
     """
 
     pack: FacePack
@@ -47,6 +49,8 @@ class WorldFaces:
     group: np.ndarray
     groups: tuple[str, ...]
     usable: np.ndarray
+    files: np.ndarray
+    names: np.ndarray | None = None
 
     def known(self, row: int) -> Known:
         """What is known of the person on a face."""
@@ -103,7 +107,7 @@ def read_world_faces(folder: Path, manifests: Sequence[Manifest] = ()) -> WorldF
                 group[row] = groups.index(word)
         if not found:
             raise DataError(f"{manifest.file}: none of its files is in source {manifest.source} of {folder}")
-    return WorldFaces(pack, gender, age, group, tuple(groups), (pack.sources >= 0) & ~_grey(pack))
+    return WorldFaces(pack, gender, age, group, tuple(groups), (pack.sources >= 0) & ~_grey(pack), files)
 
 
 def with_guesses(
@@ -123,7 +127,7 @@ def with_guesses(
         for guessed, known in zip(guess(faces.pack.images[own][:, 8:120, 8:120]), (gender, age), strict=True):
             best = np.where(guessed.max(1) >= sure, guessed.argmax(1), -1)
             known[own] = np.where(known[own] >= 0, known[own], best)
-    return WorldFaces(faces.pack, gender, age, faces.group, faces.groups, faces.usable)
+    return replace(faces, gender=gender, age=age)
 
 
 def _grey(pack: FacePack) -> np.ndarray:

@@ -5,7 +5,7 @@ along an oval and set on a plain ground, so that their masks are exact.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -57,7 +57,7 @@ class Figure:
     top: int
     side: int
     mirrored: bool
-    phrase: str  # that names them in the caption, such as "an old man"
+    phrase: str  # that names them in the caption, such as "an old man" or "mira tolen"
     noun: str  # its last word
 
     def points(self) -> np.ndarray:
@@ -127,7 +127,7 @@ class World:
         drawn_style = PHOTO if rng.random() < config.plain else STYLES[int(rng.integers(1, len(STYLES)))]
         style = drawn_style if style is None else style
         ground = _ground(style, rng)
-        figures = tuple(self._figures(count, rng))
+        figures = tuple(self._named(self._figures(count, rng), number))
         return Scene(figures, style, int(rng.integers(len(templates(style)))), ground)
 
     def draw(self, scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:
@@ -159,6 +159,17 @@ class World:
             mirrored = bool(rng.random() < 0.5)
             figures.append(Figure(row, round(centre - side / 2), round(top), side, mirrored, phrase, noun))
         return figures
+
+    def _named(self, figures: list[Figure], number: int) -> list[Figure]:
+        """Some of them by name; drawn apart, so that the pictures are those of a world without names."""
+        names, share = self.faces.names, self.config.said.named
+        if names is None or not share:
+            return figures
+        drawn = np.random.default_rng(seed_of("named", self.seed, number)).random(len(figures)) < share
+        return [
+            replace(figure, phrase=name, noun=name.split()[-1]) if said and (name := str(names[figure.row])) else figure
+            for figure, said in zip(figures, drawn, strict=True)
+        ]
 
     def _people(self, count: int, rng: np.random.Generator) -> list[int]:
         """Faces of different people."""

@@ -31,7 +31,8 @@ def add_context_images(
     """Add each identity's own picture `copies` times, found by the identity's name and never by the order of files.
 
     Five copies raised the mean accuracy of DCFace from 89.11 to 89.56 % (Kim et al. 2023, Table 3). A picture whose
-    embedding lies nearer to another identity's context than to its own is refused, for its label would be wrong.
+    embedding lies nearer to another identity's context than to its own is refused, for its label would be wrong. A call
+    that was stopped left the manifest as it was; the same call again does the work.
 
     Args:
         path: of the set; it must be complete.
@@ -93,8 +94,8 @@ def add_context_images(
         if progress is not None:
             progress(identity + 1, len(contexts))
     rows = (*faces.rows, *added)
-    write_manifest(faces.path, rows)
     write_set_card(faces.path, rows=rows)
+    write_manifest(faces.path, rows)  # last: once it names them the work is done, and before that a call does it all
     return len(added)
 
 

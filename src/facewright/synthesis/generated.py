@@ -13,11 +13,12 @@ from facewright.align.photos import read_photo
 from facewright.data.embeddings import Embeddings
 from facewright.data.images import centre_crop
 from facewright.data.sets import CONFIG, CROP_SIZE
+from facewright.diffusion import SamplerConfig, sampler_config
 from facewright.errors import ConfigError, InputError
 from facewright.synthesis.alignment import align_pictures
 from facewright.synthesis.contexts import check_count
 from facewright.synthesis.models import CropEncoder, FaceGenerator
-from facewright.synthesis.pictures import check_drawing, faces_of_nobody
+from facewright.synthesis.pictures import check_batch, faces_of_nobody, nobody_config
 from facewright.synthesis.search import Candidates, FoundContexts, Limits, choose_identities
 from facewright.training.atomic import atomic_path
 from facewright.training.seeds import seed_of
@@ -35,8 +36,8 @@ def generated_contexts(
     detector: Detector | None = None,
     limits: Limits | None = None,
     max_draws: int | None = None,
-    sampler: str = "ddim",
-    steps: int = 25,
+    sampler: str | SamplerConfig = "ddim",
+    steps: int | None = None,
     batch: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> FoundContexts:
@@ -55,7 +56,7 @@ def generated_contexts(
         detector: finds the face of each picture, for a generator that was not trained on aligned crops.
         limits: uniqueness, people to avoid, consistency; None takes every face.
         max_draws: pictures drawn before the search ends; None: 20 for each identity wanted.
-        sampler, steps, batch: as in `sample_set`.
+        sampler, steps, batch: as in `sample_set`; guidance does not count, for there is no identity.
         progress: called with (pictures drawn, most that will be).
 
     Returns:
@@ -67,7 +68,7 @@ def generated_contexts(
             identity was found.
     """
     check_count(count)
-    check_drawing(steps=steps, batch=batch)
+    check_batch(batch)
     limits = limits or Limits()
     limits.check(width=encoder.width, encoder=encoder.name, encoder_sha256=encoder.sha256)
     allowed = 20 * count if max_draws is None else max_draws
@@ -77,15 +78,10 @@ def generated_contexts(
         raise ConfigError(
             f"pictures of {generator.image_size} px hold no crop of {CROP_SIZE} px; align them with a detector"
         )
-    folder = Path(faces)
-    settings = {
-        "generator": generator.name,
-        "generator_sha256": generator.sha256,
-        "seed": seed,
-        "sampler": sampler,
-        "steps": steps,
-        "batch": batch,
-    }
+    folder, config = Path(faces), nobody_config(generator, sampler_config(sampler, steps=steps))
+    way = {key: value for key, value in config.record().items() if key != "guidance"}
+    drawn_with = {"generator": generator.name, "generator_sha256": generator.sha256, "seed": seed, **way}
+    settings = {**drawn_with, "batch": batch}
     _check_folder(folder, settings)
 
     def crops(pictures: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -96,7 +92,7 @@ def generated_contexts(
     def blocks() -> Iterator[Candidates]:
         for start in range(0, allowed, batch):
             names = [f"{number:07d}" for number in range(start, start + batch)][: allowed - start]
-            cut, faults = crops(_pictures(folder, names, generator, settings))
+            cut, faults = crops(_pictures(folder, names, generator, config, settings))
             seen = [place for place, fault in enumerate(faults) if not fault]
             rows = encoder.embed(cut[seen], batch=batch) if seen else np.empty((0, encoder.width), np.float32)
             yield Candidates([names[place] for place in seen], rows, len(names) - len(seen))
@@ -110,7 +106,7 @@ def generated_contexts(
         _write(folder / f"{name}.png", crops(read_photo(folder / DRAWN / f"{name}.png")[None])[0][0])
     provenance = {
         "kind": "generated",
-        **{key: settings[key] for key in ("generator", "generator_sha256", "seed", "sampler", "steps")},
+        **drawn_with,
         "licence": generator.card.get("licence"),
         "aligned_by": None if detector is None else detector.name,
         **limits.facts(),
@@ -132,24 +128,26 @@ def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
         before = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{file}: cannot be read ({error}); name another folder for the faces") from error
-    if differing := sorted(key for key in settings if before.get(key) != settings[key]):
+    if differing := sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key)):
         raise InputError(
             f"{folder} holds faces drawn with another {', '.join(differing)}; give the same settings to go on, or name"
             " another folder"
         )
 
 
-def _pictures(folder: Path, names: Sequence[str], generator: FaceGenerator, settings: Mapping[str, Any]) -> np.ndarray:
+def _pictures(
+    folder: Path, names: Sequence[str], generator: FaceGenerator, config: SamplerConfig, settings: Mapping[str, Any]
+) -> np.ndarray:
     """A block of drawn pictures, uint8 (B, H, W, 3): those on disk, or drawn now and kept."""
     files = [folder / DRAWN / f"{name}.png" for name in names]
     missing = [file for file in files if not file.is_file()]
     if not missing:
         return np.stack([read_photo(file) for file in files])
     seeds = [seed_of("face of nobody", settings["seed"], name) for name in names]
-    pictures = faces_of_nobody(generator, seeds, sampler=settings["sampler"], steps=settings["steps"])
-    config = folder / DRAWN / CONFIG
-    if not config.is_file():
-        with atomic_path(config) as temporary:
+    pictures = faces_of_nobody(generator, seeds, config)
+    file = folder / DRAWN / CONFIG
+    if not file.is_file():
+        with atomic_path(file) as temporary:
             temporary.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for file, picture in zip(files, pictures, strict=True):
         if file in missing:

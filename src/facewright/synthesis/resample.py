@@ -1,8 +1,9 @@
 """Make new images where a filter dropped some, with fresh seeds that the manifest records."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from facewright.align import Detector
 from facewright.data.embeddings import Embeddings
 from facewright.data.sets import FaceSet, SetRow, read_set
-from facewright.errors import ConfigError, InputError
+from facewright.errors import ConfigError, DataError, InputError
 from facewright.synthesis.models import CropEncoder, FaceGenerator
 from facewright.synthesis.plan import batches
 from facewright.synthesis.sampling import SetRun
@@ -25,14 +26,18 @@ from facewright.synthesis.set_filter import (
     report_of,
     save_verdicts,
 )
+from facewright.training.atomic import atomic_path
+
+ROUNDS = "resample.json"
+"""In a set's folder: which round was begun last, under which limits."""
 
 
 @dataclass(frozen=True)
 class ResampleReport:
     """What resampling did."""
 
-    rounds: int
-    made: int
+    rounds: int  # made under these limits, by earlier calls too
+    made: int  # images, by this call
     lacking: Mapping[str, int]  # images still wanted, by name of the identity
     filtered: FilterReport
 
@@ -58,13 +63,15 @@ def resample_set(
 
     A new image has the next free number of its identity, hence a seed of its own; what was dropped stays, marked. The
     manifest is written after each round, so a call that was stopped repeats its round from the pictures already made
-    and comes to the same set. Identities too near a training person are not filled up: more images would not move them.
+    and comes to the same set. Rounds are counted in the set's folder: the same limits again go on where an earlier call
+    ended or was stopped, other limits or training people begin anew. Identities too near a training person are not
+    filled up: more images would not move them.
 
     Args:
         generator, contexts, encoder, detector: those that the set was sampled with; the detector where it was aligned.
         path: of the set.
         limits, training: as in `filter_set`.
-        rounds: at most so many times new images are made; at least 1.
+        rounds: at most so many times new images are made under these limits, in all calls together; at least 1.
         progress: called with (images done, images of this round).
 
     Raises:
@@ -76,8 +83,10 @@ def resample_set(
     faces = read_set(path)
     check_limits(limits, encoder, training)
     _check_same(faces.config, generator, contexts, encoder, detector, faces.path)
+    asked = {**asdict(limits), "training_sha256": None if training is None else training.sha256}
+    done = _rounds_done(faces, asked)
     embedded: dict[str, np.ndarray] = {}
-    made = done = 0
+    made = 0
     while True:
         embeddings = None
         if limits.needs_embeddings and encoder is not None:
@@ -87,8 +96,9 @@ def resample_set(
         rows = judge(faces.rows, limits, embeddings=embeddings, training=training)
         save_verdicts(faces.path, rows, limits)
         lacking = _lacking(rows, image_faults(faces.rows, limits, embeddings=embeddings), faces.config)
-        if not lacking or done == rounds:
+        if not lacking or done >= rounds:
             break
+        _begin_round(faces, asked, done + 1)
         run = SetRun(generator, contexts, encoder, faces.config, faces.path, detector=detector)
         run.rows = {row.file: row for row in rows}
         wanted = _next_indices(rows, lacking, faces.config["per_identity"])
@@ -102,6 +112,34 @@ def resample_set(
         faces = FaceSet(faces.path, faces.config, tuple(run.rows.values()))
     names = {row.identity: row.name for row in rows}
     return ResampleReport(done, made, {names[identity]: count for identity, count in lacking.items()}, report_of(rows))
+
+
+def _rounds_done(faces: FaceSet, asked: Mapping[str, Any]) -> int:
+    """How many rounds under the limits asked for are in the manifest."""
+    file = faces.path / ROUNDS
+    if not file.is_file():
+        return 0
+    try:
+        begun = json.loads(file.read_text(encoding="utf-8"))
+        same, number, before = begun["limits"] == asked, int(begun["round"]), int(begun["images_before"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file}: cannot be read ({error}); delete it to count the rounds anew") from error
+    now = _resampled(faces)
+    if not same or now < before:  # other limits, or a manifest of before those rounds
+        return 0
+    return number if now > before else number - 1  # all rows of a round come into the manifest at once
+
+
+def _resampled(faces: FaceSet) -> int:
+    """How many images of the manifest were made by resampling."""
+    return sum(row.steps > 0 and row.index >= faces.config["per_identity"] for row in faces.rows)
+
+
+def _begin_round(faces: FaceSet, asked: Mapping[str, Any], number: int) -> None:
+    """Note in the set's folder that a round begins."""
+    begun = {"limits": dict(asked), "round": number, "images_before": _resampled(faces)}
+    with atomic_path(faces.path / ROUNDS) as temporary:
+        temporary.write_text(json.dumps(begun, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _check_same(

@@ -20,7 +20,7 @@ from facewright.synthesis.alignment import align_pictures
 from facewright.synthesis.cone import within_cone
 from facewright.synthesis.models import CropEncoder, FaceGenerator
 from facewright.synthesis.negatives import negative_rows
-from facewright.synthesis.pictures import draw_pictures
+from facewright.synthesis.pictures import draw_pictures, drawing_options
 from facewright.synthesis.plan import batches, check_match, made_before, set_settings
 from facewright.synthesis.set_card import write_set_card, write_sources
 from facewright.synthesis.shares import WHOLE, Share, merge_parts, write_part
@@ -244,10 +244,8 @@ class SetRun:
         return contexts
 
     def _options(self, plan: Sequence[SetRow]) -> dict[str, Any]:
-        """How a batch is sampled: just the three common settings where there are no more."""
-        config = SamplerConfig.from_record(self.settings)
-        plain: dict[str, Any] = {"sampler": config.sampler, "steps": config.steps, "guidance": config.guidance}
-        options: dict[str, Any] = plain if config.record() == plain else {"sampler": config}
+        """How a batch is sampled."""
+        options = drawing_options(SamplerConfig.from_record(self.settings))
         if (rule := self.settings.get("negative")) is not None:
             embeddings = self.contexts.embeddings
             rows = negative_rows(embeddings, [row.identity for row in plan], [row.seed for row in plan], rule=rule)

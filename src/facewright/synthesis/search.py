@@ -1,7 +1,7 @@
 """Choose identities that lie apart from each other and from given people, in a search that always ends."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,11 +87,12 @@ class SearchReport:
         reasons = {
             "showed no face": self.faceless,
             "lay too near to a person to avoid": self.near_avoided,
-            "were inconsistent": self.inconsistent,
+            "proved inconsistent": self.inconsistent,
             "lay too near to another identity": self.near_another,
         }
         told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
-        found = f"{self.found:,} of {self.wanted:,} identities found in {self.drawn:,} draws"
+        wanted, drawn = "identity" if self.wanted == 1 else "identities", "draw" if self.drawn == 1 else "draws"
+        found = f"{self.found:,} of {self.wanted:,} {wanted} found in {self.drawn:,} {drawn}"
         return f"{found}: {told}" if told else found
 
 
@@ -112,27 +113,48 @@ class FoundContexts:
     report: SearchReport
 
 
-def filter_contexts(contexts: Embeddings, *, limits: Limits, block: int = 256) -> FoundContexts:
+def filter_contexts(
+    contexts: Embeddings,
+    *,
+    limits: Limits,
+    count: int | None = None,
+    block: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> FoundContexts:
     """Those of given contexts that keep to the limits, names and order kept; the first of two that are near stays.
 
     Args:
         contexts: any.
         limits: what each must keep to.
-        block: contexts looked at together; what `limits.accept` is asked at a time.
+        count: how many are wanted, the first that keep to the limits; None: all that do.
+        block: most contexts looked at together; what `limits.accept` is asked at a time.
+        progress: called with (contexts looked at, contexts).
+
+    Returns:
+        The contexts, and the report; `report.complete` is False where fewer than wanted keep to the limits.
 
     Raises:
+        ConfigError: more are wanted than there are.
         InputError: not one context keeps to the limits, or the people to avoid are of another encoder.
     """
+    wanted = len(contexts) if count is None else count
+    if count is not None and not 1 <= count <= len(contexts):
+        where = contexts.source or "the file of contexts"
+        raise ConfigError(f"count must lie in [1, {len(contexts)}], for no more are in {where}, got {count}")
     limits.check(
         width=contexts.embeddings.shape[1],
         encoder=contexts.provenance.get("encoder"),
         encoder_sha256=contexts.provenance.get("encoder_sha256"),
     )
-    blocks = (
-        Candidates(contexts.names[start : start + block], contexts.embeddings[start : start + block])
-        for start in range(0, len(contexts), block)
-    )
-    chosen = choose_identities(blocks, len(contexts), limits=limits, width=contexts.embeddings.shape[1])
+    size = max(1, min(block, wanted))
+
+    def blocks() -> Iterator[Candidates]:
+        for start in range(0, len(contexts), size):
+            if progress is not None:
+                progress(start, len(contexts))
+            yield Candidates(contexts.names[start : start + size], contexts.embeddings[start : start + size])
+
+    chosen = choose_identities(blocks(), wanted, limits=limits, width=contexts.embeddings.shape[1])
     if not chosen.names:
         raise InputError(f"no context keeps to the limits ({chosen.report.sentence()}); loosen them")
     provenance = {**contexts.provenance, "filtered_from_sha256": contexts.sha256, **limits.facts()}

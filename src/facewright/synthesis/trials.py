@@ -8,10 +8,11 @@ import numpy as np
 from facewright.data.embeddings import check_embeddings
 from facewright.data.images import centre_crop
 from facewright.data.sets import CROP_SIZE
+from facewright.diffusion import SamplerConfig, sampler_config
 from facewright.errors import ConfigError
 from facewright.synthesis.models import CropEncoder, FaceGenerator
 from facewright.synthesis.noise import image_seed
-from facewright.synthesis.pictures import check_drawing, draw_pictures
+from facewright.synthesis.pictures import check_batch, draw_pictures, drawing_options
 from facewright.synthesis.search import Accept
 
 
@@ -31,9 +32,9 @@ def try_identities(
     *,
     samples: int = 8,
     seed: int = 0,
-    sampler: str = "ddim",
-    steps: int = 25,
-    guidance: float = 1.0,
+    sampler: str | SamplerConfig = "ddim",
+    steps: int | None = None,
+    guidance: float | None = None,
     batch: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trials:
@@ -49,7 +50,8 @@ def try_identities(
         seed, sampler, steps, guidance, batch: as in `sample_set`.
         progress: called with (pictures done, pictures).
     """
-    check_drawing(steps=steps, batch=batch)
+    check_batch(batch)
+    options = drawing_options(sampler_config(sampler, steps=steps, guidance=guidance))
     if samples < 2:
         raise ConfigError(f"consistency needs at least 2 trial samples of an identity, got {samples}")
     check_embeddings(names, contexts, source="contexts", width=generator.context_width)
@@ -61,9 +63,7 @@ def try_identities(
             generator,
             contexts[[place for place, _ in part]],
             [image_seed(seed, names[place], index) for place, index in part],
-            sampler=sampler,
-            steps=steps,
-            guidance=guidance,
+            **options,
         )
         embedded[start : start + len(part)] = encoder.embed(centre_crop(pictures, CROP_SIZE), batch=len(part))
         if progress is not None:
@@ -83,9 +83,9 @@ def consistent(
     pairwise: float = -1.0,
     samples: int = 8,
     seed: int = 0,
-    sampler: str = "ddim",
-    steps: int = 25,
-    guidance: float = 1.0,
+    sampler: str | SamplerConfig = "ddim",
+    steps: int | None = None,
+    guidance: float | None = None,
     batch: int = 64,
 ) -> Accept:
     """A question for `Limits.accept`: do `samples` trial samples agree with the context, and with each other?

@@ -33,3 +33,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.errno and error.filename in (None, name, temporary):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def os_error_behind(error: BaseException) -> OSError | None:
+    """The OSError that an error is, or was raised over; None where there is none.
+
+    Writers of other libraries, torch's among them, answer a full disk with an error of their own over the system's.
+    """
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, OSError):
+        seen = seen.__cause__ or seen.__context__
+    return seen

@@ -1,10 +1,36 @@
-"""Batch-norm statistics that belong to averaged weights."""
+"""Norms: group norms that are fast in bfloat16, and batch-norm statistics that belong to averaged weights."""
 
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class GroupNorm(nn.GroupNorm):
+    """A group norm that on a CPU calculates in float32 and answers in the type it was given.
+
+    There torch's kernel for bfloat16 in channels-last took six times as long as that for float32 (AVX-512 bf16, torch
+    2.13). Elsewhere it is torch's own.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, ...) to as many, of the same type."""
+        if x.device.type != "cpu" or x.dtype == torch.float32:
+            return super().forward(x)
+        weight, bias = (None if part is None else part.float() for part in (self.weight, self.bias))
+        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
+
+
+def use_float_group_norms(network: nn.Module) -> None:
+    """Put a `GroupNorm` with the same parameters in the place of every group norm inside a network."""
+    for parent in network.modules():
+        for name, child in parent.named_children():
+            if type(child) is nn.GroupNorm:
+                norm = GroupNorm(child.num_groups, child.num_channels, child.eps, child.affine, device="meta")
+                norm.weight, norm.bias = child.weight, child.bias
+                setattr(parent, name, norm.train(child.training))
 
 
 @torch.no_grad()

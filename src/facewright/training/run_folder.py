@@ -2,17 +2,19 @@
 
 import json
 import logging
+import os
 import pickle
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from facewright.errors import ConfigError, DataError
-from facewright.training.atomic import atomic_path
+from facewright.errors import ConfigError, DataError, WorkError
+from facewright.training.atomic import atomic_path, os_error_behind
 from facewright.training.schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -37,23 +39,35 @@ class RunFolder:
         config does not name, because its version did not know it, is no difference: a field of the schedule must then
         have its default, and any other is named in the log.
         """
+        self.check(config, whole=True)
         self.path.mkdir(parents=True, exist_ok=True)
         for name in (LAST, BEST):
             for left in self.path.glob(f".{name}.*"):  # by a process that was killed while it wrote
                 left.unlink(missing_ok=True)
-        file = self.path / "config.json"
-        if file.exists():
-            earlier = self._earlier(file)
-            if self.has(LAST) and (changed := _changes(earlier, config)):
-                raise ConfigError(
-                    f"{self.path} holds a run with another {', '.join(changed)}; give the same config to resume it, or "
-                    "another --out"
-                )
-        with atomic_path(file) as path:
+        with atomic_path(self.path / "config.json") as path:
             path.write_text(json.dumps(config, indent=2) + "\n")
 
-    def _earlier(self, file: Path) -> dict[str, Any]:
-        """What config.json holds; DataError where it is damaged, ConfigError where it is no run's."""
+    def check(self, config: Mapping[str, Any], *, whole: bool = False) -> None:
+        """Refuse what `open` would refuse; nothing is written. For those who keep something in the folder before it.
+
+        Args:
+            config: what `open` will be given, as JSON values, or a part of it.
+            whole: whether it is all of it; otherwise only the top-level settings that it names are compared.
+        """
+        earlier = self._earlier()
+        if earlier is None or not self.has(LAST):
+            return
+        if changed := [key for key in _changes(earlier, config) if whole or key in config]:
+            raise ConfigError(
+                f"{self.path} holds a run with another {', '.join(changed)}; give the same config to resume it, or "
+                "another --out"
+            )
+
+    def _earlier(self) -> dict[str, Any] | None:
+        """What config.json holds, if it is there; DataError where it is damaged, ConfigError where it is no run's."""
+        file = self.path / "config.json"
+        if not file.exists():
+            return None
         try:
             earlier = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -68,9 +82,20 @@ class RunFolder:
         return earlier
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint."""
-        with atomic_path(self.path / name) as path:
-            torch.save(dict(state), path)
+        """Write a checkpoint.
+
+        Raises:
+            WorkError: it could not be written, as on a full disk; the one saved before is kept.
+        """
+        path = self.path / name
+        try:
+            # To a stream of Python's: of a path torch says no more than that it wrote less than it should.
+            with atomic_path(path) as temporary, temporary.open("wb") as stream:
+                torch.save(dict(state), stream)
+        except (OSError, RuntimeError) as error:
+            if (cause := os_error_behind(error)) is None:
+                raise
+            raise _unwritten(path, cause) from error
 
     def load(self, name: str, device: torch.device) -> dict[str, Any]:
         """Read a checkpoint; nothing in it is executed.
@@ -95,10 +120,28 @@ class RunFolder:
         return DataError(f"{self.path / name} cannot be resumed from ({reason}); delete it to start the run anew")
 
     def add_metrics(self, images: int, values: Mapping[str, float]) -> None:
-        """Add a row: images seen, the time, and the values."""
+        """Add a row: images seen, the time, and the values.
+
+        Raises:
+            WorkError: it could not be written whole, as on a full disk, and was not written at all.
+        """
         row = {"images": images, "unix_s": round(time.time(), 1), **values}
-        with (self.path / "metrics.jsonl").open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
+        file = self.path / "metrics.jsonl"
+        before = file.stat().st_size if file.exists() else 0
+        try:
+            with file.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(file, before)
+            raise _unwritten(file, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> WorkError:
+    return WorkError(
+        f"{path}: could not be written ({error.strerror or error}); what was saved before is kept: make room or allow "
+        "writing there, then run the same command again"
+    )
 
 
 def _changes(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from facewright.cli.report.gallery import Gallery, Shown
 from facewright.cli.report.loop import Loop, PairTest, loop_figures, loop_report
 from facewright.cli.report.model import Curve, Figure, Histogram, Person, Report, Step, Table
 from facewright.cli.report.page import render
+from facewright.cli.report.personalised import Personalised, PersonalisedPicture
 from facewright.cli.report.sheet import contact_sheet
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "Loop",
     "PairTest",
     "Person",
+    "Personalised",
+    "PersonalisedPicture",
     "Report",
     "Shown",
     "Step",

@@ -22,6 +22,7 @@ class Gallery:
 
     title: str
     pictures: tuple[Shown, ...]
+    note: str = ""
 
 
 def gallery(shown: Gallery, *, address: Callable[[np.ndarray], str]) -> str:
@@ -31,4 +32,5 @@ def gallery(shown: Gallery, *, address: Callable[[np.ndarray], str]) -> str:
         f"<figcaption>{escape(one.caption)} <small>{escape(one.note)}</small></figcaption></figure>"
         for one in shown.pictures
     )
-    return f'<section><h2>{escape(shown.title)}</h2><div class="gallery">{cells}</div></section>'
+    note = f'<p class="about">{escape(shown.note)}</p>' if shown.note else ""
+    return f'<section><h2>{escape(shown.title)}</h2>{note}<div class="gallery">{cells}</div></section>'

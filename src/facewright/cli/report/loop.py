@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 
 from facewright.cli.report.model import Curve, Figure, Histogram, Person, Report, Step, Table
+from facewright.cli.report.personalised import (
+    Personalised,
+    personalised_figure,
+    personalised_figures,
+    personalised_gallery,
+)
 from facewright.evaluation import ScoreSummary, SetMeasures, Verification, error_rates, summarise
 
 LICENCE = (
@@ -52,6 +58,7 @@ class Loop:
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
     command: str
+    personalised: Personalised | None = None  # None: this install cannot
 
 
 def loop_figures(loop: Loop) -> dict[str, Any]:
@@ -71,6 +78,7 @@ def loop_figures(loop: Loop) -> dict[str, Any]:
             }
             for test in (loop.own, loop.bundled)
         },
+        **({} if loop.personalised is None else {"personalised": personalised_figures(loop.personalised)}),
         "seconds": {step.title: round(step.seconds, 2) for step in loop.steps},
         "versions": dict(loop.versions),
         "notes": list(loop.notes),
@@ -96,6 +104,7 @@ def loop_report(loop: Loop) -> Report:
                 f"{scores.genuine_mean:.2f}", "Mean cosine within a person", "1 would be one picture again and again"
             ),
             Figure(f"{loop.own.result.accuracy:.1%}", "A recogniser trained on them", f"accuracy on {loop.pairs}"),
+            *(() if loop.personalised is None else (personalised_figure(loop.personalised),)),
         ),
         histogram=Histogram(
             "How alike two faces are",
@@ -110,6 +119,7 @@ def loop_report(loop: Loop) -> Report:
         ),
         roc_note="Pairs of one person that are accepted, over pairs of two people that are accepted by mistake.",
         tables=(_set_table(loop), _recogniser_table(loop, tests)),
+        galleries=() if loop.personalised is None else (personalised_gallery(loop.personalised),),
         steps=loop.steps,
         versions=tuple(loop.versions.items()),
         notes=(*loop.notes, LICENCE),

@@ -1,0 +1,419 @@
+"""Time and memory of a personalised picture against the plain pipeline of diffusers, at Stable Diffusion 1.5's shapes.
+
+    python benchmarks/personalise.py --precision bfloat16 --steps 30 --out benchmarks/results
+    python benchmarks/personalise.py --quick --out results
+
+All weights are random but those of the face finder; the tokenizer has 49,408 entries, of which few are words. The
+photos, one a person, are faces of people who do not exist, drawn by the bundled generator and laid on a canvas. Each
+row has processes of its own, of whose figures the medians are told; each loads its models, draws a picture of one step
+to warm up, then the measured one, by the same calls as `facewright personalise`. The plain row imports diffusers and
+nothing of facewright.
+
+Columns, in seconds for all people of the picture together: `align` reads the photos, finds the faces and warps them;
+`encode` is the multi-scale identity encoder in float32; `map` makes words; `inject` encodes the prompt with the words,
+as often as a picture needs it (with regions once more a person). Each is the median of three after one to warm up.
+`picture` is everything from the photo to the pixels; `share` what the four take of it. `at 50` is that share computed
+for 50 steps, from the median time of a step. `peak` is that of the whole process, Python and torch included (on a GPU
+what torch held there), `spread` how far the peaks of a row's processes lie apart, `against plain` the ratio to the
+plain row. `let go` frees face finder, encoder and mapper before drawing; otherwise they are kept, as the command keeps
+them.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import facts, file_stem, in_own_process, now, peak_bytes
+
+PROMPTS = ("a photo of a person on the beach", "a photo of alice on the beach", "alice and bob ride a tandem")
+NAMES = ("alice", "bob")
+PRECISIONS = ("float32", "bfloat16", "autocast")
+REPEATS = 3  # of what takes little time
+LONG = 50  # steps that shares are computed for
+CANVAS, FACE = 512, 256  # pixels of a photo, and of the face on it
+QUICK = {
+    "denoiser": {
+        "sample_size": 8,
+        "block_out_channels": (32, 64),
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "layers_per_block": 1,
+        "cross_attention_dim": 768,
+        "attention_head_dim": 8,
+    },
+    "autoencoder": {
+        "block_out_channels": (32, 32),
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "sample_size": 16,
+    },
+    "text": {
+        "vocab_size": 49_408,
+        "hidden_size": 768,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 12,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement."""
+
+    people: int  # 0: the plain pipeline
+    precision: str  # of the base model: weights, or autocast over float32 ones
+    size: int  # pixels
+    steps: int
+    guidance: float
+    device: str
+    regions: bool = False
+    let_go: bool = False
+    quick: bool = False
+
+    @property
+    def what(self) -> str:
+        """In the table."""
+        if not self.people:
+            return "plain diffusers"
+        person = "one person" if self.people == 1 else f"{self.people} people"
+        return person + ", regions" * self.regions + ", let go" * self.let_go
+
+    @property
+    def name(self) -> str:
+        """Names it in the file of results."""
+        how = f"{self.precision}, {self.size} px, {self.steps} steps, guidance {self.guidance:g}, {self.device}"
+        return f"{self.what}, {how}{', quick' if self.quick else ''}"
+
+
+def prepare(folder: Path, *, quick: bool) -> None:
+    """Write what every measurement needs: the photos, the tokenizer and the shapes of the base model."""
+    from facewright.cli.plan_base import STABLE_DIFFUSION_1
+
+    draw_photos(folder)
+    shapes = STABLE_DIFFUSION_1
+    make_tokenizer(shapes.texts[0]["vocab_size"]).save_pretrained(folder / "tokenizer")
+    full = {"denoiser": shapes.denoiser, "autoencoder": shapes.autoencoder, "text": shapes.texts[0]}
+    (folder / "shapes.json").write_text(json.dumps(QUICK if quick else full), encoding="utf-8")
+
+
+def draw_photos(folder: Path) -> None:
+    """A face each of people who do not exist, on a grey canvas: alice.png, bob.png."""
+    from PIL import Image
+
+    from facewright import diffusion
+    from facewright.data.images import to_uint8
+    from facewright.synthesis import fitted_contexts, load_statistics
+
+    generator = diffusion.load("bundled")
+    people = fitted_contexts(len(NAMES), load_statistics(), seed=0, min_angle=1.2)
+    noise = torch.randn(len(NAMES), *generator.latent_shape, generator=torch.Generator().manual_seed(0))
+    for name, face in zip(NAMES, to_uint8(generator.sample(torch.from_numpy(people.embeddings), noise)), strict=True):
+        canvas = Image.new("RGB", (CANVAS, CANVAS), (128, 128, 128))
+        canvas.paste(Image.fromarray(face).resize((FACE, FACE), Image.Resampling.BICUBIC), ((CANVAS - FACE) // 2,) * 2)
+        canvas.save(folder / f"{name}.png")
+
+
+def make_tokenizer(entries: int) -> Any:
+    """A CLIP tokenizer of so many entries: the words of the prompts, letters, and pieces that no text has."""
+    from transformers import CLIPTokenizer
+
+    from facewright.personalise import base_tokenizer
+
+    words = sorted({word for prompt in PROMPTS for word in prompt.split()})
+    small = base_tokenizer.make_tokenizer(words, length=77)
+    model = json.loads(small.backend_tokenizer.to_str())["model"]
+    ends = (base_tokenizer.START, base_tokenizer.END)
+    pieces = [piece for piece in model["vocab"] if piece not in ends]
+    spare = [f"<{number}>" for number in range(entries - len(pieces) - len(ends))]
+    vocabulary = {piece: number for number, piece in enumerate([*pieces, *spare, *ends])}
+    merges = [tuple(pair) for pair in model["merges"]]
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
+
+
+def make_pipeline(folder: Path, case: Case) -> Any:
+    """The base model with random weights, made in the precision that they keep, so that no copy counts."""
+    import diffusers
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    shapes = json.loads((folder / "shapes.json").read_text(encoding="utf-8"))
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16 if case.precision == "bfloat16" else torch.float32)
+    try:
+        unet = diffusers.UNet2DConditionModel(**shapes["denoiser"])
+        vae = diffusers.AutoencoderKL(**shapes["autoencoder"])
+        text = CLIPTextModel(CLIPTextConfig(**shapes["text"], eos_token_id=tokenizer.eos_token_id))
+    finally:
+        torch.set_default_dtype(before)
+    scheduler = diffusers.DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    pipe = diffusers.StableDiffusionPipeline(
+        vae=vae.eval(),
+        text_encoder=text.eval(),
+        tokenizer=tokenizer,
+        unet=unet.eval(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(case.device)
+
+
+def measure(case: Case, folder: Path) -> dict[str, Any]:
+    """Take one measurement in this process."""
+    pipe = make_pipeline(folder, case)
+    drawing = PeopleDrawing(case, folder, pipe) if case.people else PlainDrawing(case, pipe)
+    seconds = drawing.identify()
+    with torch.autocast(case.device, torch.bfloat16, enabled=case.precision == "autocast"):
+        injected = drawing.inject()
+        drawing.draw(1, lambda: None)
+        times: list[float] = []
+        began = now(case.device)
+        drawing.draw(case.steps, lambda: times.append(now(case.device)))
+        drawn = now(case.device) - began  # the prompt is encoded in it
+    between = [late - early for early, late in pairwise(times)]
+    step = statistics.median(between) if between else None
+    picture, side = sum(seconds.values()) + drawn, sum(seconds.values()) + injected
+    return {
+        **{f"{part}_s": value for part, value in seconds.items()},
+        "inject_s": injected,
+        "side_s": side,
+        "picture_s": picture,
+        "step_s": step,
+        "share": side / picture,
+        "share_at_50": None if step is None else side / (picture + (LONG - case.steps) * step),
+        "peak_mib": peak_bytes(case.device) / 2**20,
+        "load": os.getloadavg()[0],
+    }
+
+
+class PlainDrawing:
+    """A picture by diffusers alone; nobody is identified."""
+
+    def __init__(self, case: Case, pipe: Any) -> None:
+        self.case = case
+        self.pipe = pipe
+
+    def identify(self) -> dict[str, float]:
+        """Seconds of align, encode and map."""
+        return {}
+
+    def inject(self) -> float:
+        """Seconds that encoding the prompt takes on top."""
+        return 0.0
+
+    def draw(self, steps: int, after: Callable[[], None]) -> None:
+        """A picture of so many steps; `after` is called after each."""
+
+        def step_end(pipe: Any, call: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+            after()
+            return {}
+
+        self.pipe(
+            prompt=PROMPTS[0],
+            num_inference_steps=steps,
+            guidance_scale=self.case.guidance,
+            height=self.case.size,
+            width=self.case.size,
+            generator=torch.Generator("cpu").manual_seed(0),
+            output_type="np",
+            callback_on_step_end=step_end,
+        )
+
+
+class PeopleDrawing(PlainDrawing):
+    """A picture with people, by the calls of `facewright personalise`."""
+
+    def __init__(self, case: Case, folder: Path, pipe: Any) -> None:
+        from facewright.align import load_detector
+        from facewright.encoders.msid import MSID, TAPS
+        from facewright.personalise import Mapper, Mapping, MultiScaleEncoder
+
+        super().__init__(case, pipe)
+        self.photos = {name: folder / f"{name}.png" for name in NAMES[: case.people]}
+        self.prompt = PROMPTS[case.people]
+        self.finder: Any = load_detector()
+        self.encoder: Any = MultiScaleEncoder(MSID(TAPS).to(case.device))
+        self.mapper: Any = Mapper(Mapping().eval().to(case.device))
+        self.subjects: list[Any] = []
+
+    def identify(self) -> dict[str, float]:
+        """Seconds of align, encode and map; a new reader each time, which has nothing cached."""
+        from facewright.personalise import IdentityReader, PhotoOf, Subject
+
+        def align() -> list[Any]:
+            reader = IdentityReader(self.finder)
+            return [reader.crops(name, [PhotoOf(photo)]) for name, photo in self.photos.items()]
+
+        def encode() -> list[Any]:
+            reader = IdentityReader(self.finder)
+            return [torch.from_numpy(reader.identity(person, self.encoder)) for person in people]
+
+        people, align_s = timed(align, self.case.device)
+        identities, encode_s = timed(encode, self.case.device)
+        words, map_s = timed(lambda: [self.mapper.words(own) for own in identities], self.case.device)
+        self.subjects = [Subject(name, own) for name, own in zip(self.photos, words, strict=True)]
+        if self.case.let_go:
+            self.finder = self.encoder = self.mapper = None
+        return {"align": align_s, "encode": encode_s, "map": map_s}
+
+    def inject(self) -> float:
+        """Seconds of every encoding of the prompt with words that the picture needs."""
+        from facewright.personalise import encode_people
+
+        nouns = {subject.name: subject.noun for subject in self.subjects}
+        alone = [[subject] for subject in self.subjects] if self.case.regions else []
+
+        def encode() -> None:
+            for those in [self.subjects, *alone]:
+                words = {subject.name: subject.words for subject in those}
+                encode_people(self.pipe, self.prompt, nouns=nouns, words=words)
+
+        return timed(encode, self.case.device)[1]
+
+    def draw(self, steps: int, after: Callable[[], None]) -> None:
+        """As `PlainDrawing.draw`."""
+        from facewright.personalise import PictureConfig, draw_pictures
+
+        config = PictureConfig(steps=steps, guidance=self.case.guidance, width=self.case.size, height=self.case.size)
+        regions = "columns" if self.case.regions else None
+
+        def progress(done: int, total: int) -> None:  # noqa: ARG001 - the shape of progress functions
+            after()
+
+        draw_pictures(self.pipe, self.prompt, self.subjects, config, regions=regions, progress=progress)
+
+
+def timed(work: Callable[[], Any], device: str) -> tuple[Any, float]:
+    """What it gives, and the median of its seconds."""
+    result, seconds = work(), []
+    for _ in range(REPEATS):
+        began = now(device)
+        result = work()
+        seconds.append(now(device) - began)
+    return result, statistics.median(seconds)
+
+
+def cases(arguments: argparse.Namespace) -> Iterator[Case]:
+    """The plain picture first, which the others are compared with."""
+    given = ("precision", "size", "steps", "guidance", "device", "quick")
+    plain = Case(people=0, **{name: getattr(arguments, name) for name in given})
+    one, two = replace(plain, people=1), replace(plain, people=2)
+    yield from (plain, one, replace(one, let_go=True), two, replace(two, regions=True))
+
+
+def combined(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The medians of several processes, and how far their peaks lie apart; a failure if there is one."""
+    if failed := next((figures for figures in found if "failed" in figures), None):
+        return failed
+    peaks = [figures["peak_mib"] for figures in found]
+    medians = {
+        key: None if found[0][key] is None else statistics.median(figures[key] for figures in found) for key in found[0]
+    }
+    return {**medians, "peak_spread_mib": max(peaks) - min(peaks), "processes": len(found)}
+
+
+def rows(asked: list[Case], taken: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """A Markdown table of what has been measured."""
+    parts = ("align", "encode", "map", "inject")
+    columns = ("picture of", *parts, "together", "step", "picture", "share", "at 50", "peak MiB", "spread")
+    yield f"| {' | '.join(columns)} | against plain |"
+    yield "| --- " * 13 + "|"
+    for case in asked:
+        figures = taken.get(case.name, {"failed": "not measured yet"})
+        if "failed" in figures:
+            yield f"| {case.what} | {figures['failed'].replace('|', '/')} |" + " |" * 11
+            continue
+        plain = taken.get(replace(case, people=0, regions=False, let_go=False).name, {})
+        ratio = f"{figures['peak_mib'] / plain['peak_mib']:.3f}" if "peak_mib" in plain else ""
+        side = " | ".join(f"{figures[f'{part}_s']:.3f}" if case.people else "" for part in parts)
+        step = "" if figures["step_s"] is None else f"{figures['step_s']:.2f}"
+        at_50 = "" if figures["share_at_50"] is None or not case.people else f"{figures['share_at_50']:.2%}"
+        shares = f"{figures['share']:.2%} | {at_50}" if case.people else " | "
+        together = f"{figures['side_s']:.3f}" if case.people else ""
+        yield (
+            f"| {case.what} | {side} | {together} | {step} | {figures['picture_s']:.1f} | {shares} | "
+            f"{figures['peak_mib']:,.0f} | {figures['peak_spread_mib']:,.0f} | {ratio} |"
+        )
+
+
+def heading(above: dict[str, Any], case: Case) -> list[str]:
+    """What stands above the table."""
+    where = f"{above['hardware']}, {above['threads']} threads, torch {above['torch']}, Python {above['python']}."
+    shapes = "Small shapes, to try the script" if case.quick else "Shapes of Stable Diffusion 1.5, random weights"
+    how = f"{shapes}; {case.precision}, {case.size} px, {case.steps} steps, guidance {case.guidance:g}; seconds."
+    computed = f"What the columns mean stands in the script; those at {LONG} steps are computed" * (case.steps != LONG)
+    return ["# Personalised pictures", "", above["command"], "", where, "", f"{how} {computed}".strip() + ".", ""]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Take every measurement that is not in the file of results yet, writing file and table after each."""
+    from facewright.training.atomic import atomic_path
+
+    above = facts("personalise.py", arguments.device)
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    results = out / f"{file_stem('personalise', above['hardware'])}.json"
+    kept = json.loads(results.read_text(encoding="utf-8"))["measured"] if results.is_file() else {}
+    taken = {name: figures for name, figures in kept.items() if "failed" not in figures}
+    asked = list(cases(arguments))
+
+    def write() -> None:
+        with atomic_path(results) as temporary:
+            temporary.write_text(json.dumps({**above, "measured": taken}, indent=1) + "\n", encoding="utf-8")
+        with atomic_path(results.with_suffix(".md")) as temporary:
+            temporary.write_text("\n".join([*heading(above, asked[0]), *rows(asked, taken)]) + "\n", encoding="utf-8")
+
+    with tempfile.TemporaryDirectory() as scratch:
+        prepare(Path(scratch), quick=arguments.quick)
+        for case in asked:
+            if case.name not in taken:
+                call = json.dumps(asdict(case))
+                taken[case.name] = combined([in_own_process(__file__, call, scratch) for _ in range(arguments.repeats)])
+                write()
+                print(list(rows([case], taken))[-1], flush=True)
+    write()
+    print(results.with_suffix(".md"))
+
+
+def main() -> None:
+    """Parse and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--precision", default="bfloat16", choices=PRECISIONS, help="default: bfloat16 weights")
+    parser.add_argument("--size", type=int, help="pixels; default: 512")
+    parser.add_argument("--steps", type=int, help="default: 30")
+    parser.add_argument("--guidance", type=float, default=7.0)
+    parser.add_argument("--repeats", type=int, default=2, help="processes of a row; default: 2")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--quick", action="store_true", help="a small base model, 64 px and 2 steps unless told")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of JSON and Markdown")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(measure(Case(**json.loads(arguments.child[0])), Path(arguments.child[1]))))
+        return
+    arguments.size = arguments.size or (64 if arguments.quick else 512)
+    arguments.steps = arguments.steps or (2 if arguments.quick else 30)
+    run(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Names of the miniature world's people: two words that say what somebody looks like.
+
+A text-to-image model of real pictures knows many people by name, so its text space has room for what a face looks like,
+and a mapping can find a new person there. The miniature world's manifests name nobody. So a name is made of somebody's
+identity embedding, quantised twice (residual vector quantisation, Juang & Gray 1982): who looks roughly alike shares
+the first name, who looks much alike both.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from facewright.errors import ConfigError, InputError
+from facewright.personalise.world_faces import WorldFaces
+
+_SYLLABLES = tuple(map("".join, product("bdfghjklmnprstvz", "aeiou")))
+_ROUNDS = 20  # of k-means
+
+
+@dataclass(frozen=True)
+class NameConfig:
+    """How many names there are."""
+
+    words: int = 256  # first names, and as many last names
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.words <= len(_SYLLABLES) ** 2 // 2:
+            raise ConfigError(f"words must be from 2 to {len(_SYLLABLES) ** 2 // 2}, got {self.words}")
+
+
+def name_words(count: int, *, taken: Collection[str] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """So many first names, such as "mira", and last names, such as "tolen"; all different.
+
+    Args:
+        count: of each.
+        taken: words that are none of them.
+    """
+    firsts = ["".join(pair) for pair in product(_SYLLABLES, _SYLLABLES)]
+    lasts = [f"{first}n" for first in firsts]
+    free = [[word for word in words if word not in taken] for words in (firsts, lasts)]
+    first, last = (tuple(words[place * len(words) // count] for place in range(count)) for words in free)
+    return first, last
+
+
+def people_names(
+    faces: WorldFaces,
+    rows: np.ndarray,
+    embeddings: np.ndarray,
+    config: NameConfig,
+    *,
+    taken: Collection[str],
+    seed: int,
+) -> np.ndarray:
+    """A name for each face of the pack, str (N,); empty for all but `rows`.
+
+    Args:
+        faces: of a pack; the faces of one person get one name, after the mean of their embeddings.
+        rows: faces to be named, (M,).
+        embeddings: of these, (M, D), unit length.
+        config: how many names there are.
+        taken: words that are no names.
+        seed: of the quantisation.
+
+    Raises:
+        InputError: fewer people than first names.
+    """
+    labels = faces.pack.labels[rows]
+    people = np.where(labels >= 0, labels, -1 - rows)  # whom nobody knows is somebody of their own
+    _, person = np.unique(people, return_inverse=True)
+    counts = np.bincount(person)
+    if len(counts) < config.words:
+        raise InputError(f"{config.words} first names need as many people, there are {len(counts)}; ask for fewer")
+    means = np.zeros((len(counts), embeddings.shape[1]))
+    np.add.at(means, person, embeddings)
+    means /= counts[:, None]
+    first, last = name_words(config.words, taken=taken)
+    codes = _quantised(means, config.words, seed=seed)
+    named = np.array([f"{first[a]} {last[b]}" for a, b in codes])
+    names = np.full(len(faces.pack.labels), "", dtype=named.dtype)
+    names[rows] = named[person]
+    return names
+
+
+def _quantised(vectors: np.ndarray, words: int, *, seed: int) -> np.ndarray:
+    """Numbers of the nearest centre, and of the nearest centre of what that leaves over, int (N, 2)."""
+    from scipy.cluster.vq import kmeans2
+
+    left, codes = vectors, []
+    for stage in range(2):
+        rng = np.random.default_rng([seed, stage])
+        start = left[rng.choice(len(left), words, replace=False)]
+        centres, code = kmeans2(left, start, iter=_ROUNDS, minit="matrix", missing="raise")
+        codes.append(code)
+        left = left - centres[code]
+    return np.stack(codes, 1)

@@ -1,0 +1,82 @@
+"""Names that say what somebody looks like."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.personalise.tiny_world import WORLD, tiny_world
+
+from facewright.errors import ConfigError, InputError
+from facewright.personalise.base_latents import world_fingerprint
+from facewright.personalise.world_captions import Said
+from facewright.personalise.world_names import NameConfig, name_words, people_names
+from facewright.personalise.world_scenes import World
+
+
+def test_the_words_are_different_ones_and_none_that_is_taken() -> None:
+    first, last = name_words(256, taken=("side", "baba"))
+    assert len({*first, *last}) == 512
+    assert not {"side", "baba"} & {*first, *last}
+    assert all(word.isalpha() and word.islower() for word in (*first, *last))
+    assert name_words(256, taken=("side", "baba")) == (first, last)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return tiny_world(tmp_path, config=WORLD)
+
+
+def embedded(world: World, *, kinds: int) -> np.ndarray:
+    """Embeddings of the world's rows that lie close to one of a few directions, by the person's number."""
+    rng = np.random.default_rng(0)
+    centres = np.linalg.qr(rng.normal(size=(32, kinds)))[0].T
+    labels = world.faces.pack.labels[world.rows]
+    kind = np.where(labels >= 0, labels, world.rows) % kinds
+    near = centres[kind] + 0.05 * rng.normal(size=(len(kind), 32))
+    return near / np.linalg.norm(near, axis=1, keepdims=True)
+
+
+def test_a_person_has_one_name_and_who_looks_alike_shares_the_first(world: World) -> None:
+    rows, labels = world.rows, world.faces.pack.labels
+    given = embedded(world, kinds=2)
+    names = people_names(world.faces, rows, given, NameConfig(words=2), taken=(), seed=0)
+    assert names.shape == labels.shape
+    assert not any(names[row] for row in np.setdiff1d(np.arange(len(names)), rows)), "only those are named"
+    for label in np.unique(labels[rows][labels[rows] >= 0]):
+        assert len(set(names[rows[labels[rows] == label]])) == 1
+    firsts = np.array([name.split()[0] for name in names[rows]])
+    cosines = given @ given.T
+    alike = firsts[:, None] == firsts[None]
+    assert alike.any()
+    assert not alike.all()
+    assert cosines[alike].min() > cosines[~alike].max()
+    again = people_names(world.faces, rows, given, NameConfig(words=2), taken=(), seed=0)
+    assert np.array_equal(again, names)
+
+
+def test_too_many_names_are_refused(world: World) -> None:
+    given = embedded(world, kinds=2)
+    with pytest.raises(InputError, match="500 first names need as many people, there are"):
+        people_names(world.faces, world.rows, given, NameConfig(words=500), taken=(), seed=0)
+    with pytest.raises(ConfigError, match="words must be from 2 to"):
+        NameConfig(words=1)
+    with pytest.raises(ConfigError, match="named is a share from 0 to 1, got 2"):
+        Said(named=2)
+
+
+def test_scenes_say_names_and_are_the_same_pictures(world: World) -> None:
+    names = np.array([f"first{row} last{row}" for row in range(len(world.faces.pack.labels))])
+    config = replace(world.config, said=Said(named=0.5))
+    named = World(replace(world.faces, names=names), world.rows, config, seed=world.seed)
+    plain = [world.scene(number) for number in range(60)]
+    scenes = [named.scene(number) for number in range(60)]
+    said = [figure for scene in scenes for figure in scene.figures if figure.phrase == names[figure.row]]
+    everybody = sum(len(scene.figures) for scene in scenes)
+    assert 0.3 * everybody < len(said) < 0.7 * everybody
+    assert all(figure.phrase in scene.caption for scene in scenes for figure in scene.figures)
+    assert {figure.noun for figure in said} == {figure.phrase.split()[-1] for figure in said}
+    assert np.array_equal(named.draw(scenes[:8])[0], world.draw(plain[:8])[0])
+    unnamed = World(replace(world.faces, names=np.full(len(names), "")), world.rows, config, seed=world.seed)
+    assert [unnamed.scene(number) for number in range(60)] == plain
+    assert len({world_fingerprint(one) for one in (world, named, unnamed)}) == 3
