@@ -36,7 +36,7 @@ def prepared(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_a_tokenizer_true_to_shape(script: ModuleType) -> None:
-    tokenizer = script.make_tokenizer(49_408)
+    tokenizer = sys.modules[script.prepare.__module__].make_tokenizer(49_408)
     assert len(tokenizer) == 49_408
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (49_406, 49_407)
     assert len(tokenizer(script.PROMPTS[2]).input_ids) == 2 + 6, "each word is one token"
