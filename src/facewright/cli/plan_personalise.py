@@ -1,6 +1,5 @@
 """What the trainings of personalised pictures cost: of a personaliser, a base model, the classifier of prompts."""
 
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,10 @@ from facewright.cli.train_runs_base import BaseRun, PromptsRun
 from facewright.cli.train_runs_personalise import PersonaliserRun
 from facewright.encoders.encoder import width_of
 from facewright.personalise.base_networks import latent_side, make_autoencoder
-from facewright.personalise.base_tokenizer import SPARE_WORDS, make_tokenizer
 from facewright.personalise.mapping import MappingConfig
 from facewright.personalise.prompt_classifier import SIZE
 from facewright.personalise.subject_folder import SubjectFolder
 from facewright.personalise.train_base import TextToImage, make_text_to_image
-from facewright.personalise.world_captions import vocabulary
-from facewright.personalise.world_names import name_words
 from facewright.training.cost import Work
 from facewright.weights import bundled_cards, read_card
 
@@ -78,9 +74,7 @@ def base_model(config: BaseRun, known: Known) -> Named:
     del known
     recipe, sizes, picture = config.recipe, config.autoencoder.sizes, config.world.size
     latent = latent_side(picture, sizes, recipe.denoiser)
-    words = (*vocabulary(), *SPARE_WORDS)
-    named = () if config.names is None else chain(*name_words(config.names.words, taken=words))
-    tokenizer = make_tokenizer([*words, *named], length=recipe.text.length)
+    tokenizer = config.tokenizer()
 
     def build() -> TextToImage:
         return make_text_to_image(recipe, tokenizer, channels=sizes.channels, latent=latent)

@@ -88,6 +88,16 @@ class BaseRun(GuessedWorldRun):
         if self.scenes < 1 or self.held_out < 0:
             raise ConfigError(f"scenes must be at least 1 and held_out at least 0, got {self.scenes}, {self.held_out}")
 
+    def words(self, groups: Sequence[str] = ()) -> tuple[str, ...]:
+        """Those of the captions and of other prompts, without names; `groups` is what the manifests call people."""
+        return (*vocabulary(groups), *SPARE_WORDS)
+
+    def tokenizer(self, groups: Sequence[str] = ()) -> Any:
+        """Of these words, and of all first and last names where people have them."""
+        words = self.words(groups)
+        named = () if self.names is None else chain(*name_words(self.names.words, taken=words))
+        return make_tokenizer([*words, *named], length=self.recipe.text.length)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromptsRun(WorldRun):
@@ -122,12 +132,10 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
     """Train the autoencoder in RUN/autoencoder, encode the scenes, train the rest; write RUN/base at every save."""
     faces, classifier = config.guessed_faces(device)
     made_with = {} if config.prompts is None else {"prompts": read_card(config.prompts).sha256}
-    words = (*vocabulary(faces.groups), *SPARE_WORDS)
-    named = () if config.names is None else chain(*name_words(config.names.words, taken=words))
-    tokenizer = make_tokenizer([*words, *named], length=config.recipe.text.length)
+    tokenizer = config.tokenizer(faces.groups)
     _check_networks(config, tokenizer)
     if config.names is not None:
-        faces = replace(faces, names=_names(faces, config, words, out, device))
+        faces = replace(faces, names=_names(faces, config, out, device))
     trained = World(faces, faces.rows(held_out=False), config.world, seed=config.recipe.schedule.seed)
     unseen = World(faces, faces.rows(held_out=True), config.world, seed=config.recipe.schedule.seed)
     with first_progress("training the autoencoder") as progress:
@@ -179,9 +187,10 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
     return out / "base"
 
 
-def _names(faces: WorldFaces, config: BaseRun, words: Sequence[str], out: Path, device: str) -> np.ndarray:
+def _names(faces: WorldFaces, config: BaseRun, out: Path, device: str) -> np.ndarray:
     """Names of the people who are trained on, kept in RUN/names.npz: embedding everybody takes minutes."""
     assert config.names is not None
+    words = config.words(faces.groups)
     encoder = encoders.load(config.encoder or "bundled", device=device)
     rows = faces.rows(held_out=False)
     made_with = json.dumps([encoder.sha256, str(config.pack), len(rows), asdict(config.names), words])
