@@ -53,9 +53,18 @@ def test_set_from_embeddings(app: typer.Typer, tmp_path: Path) -> None:
     source = crowd(tmp_path / "set.npz", range(5), each=4)
     figures, _ = figures_of(app, tmp_path, "set", source, "--resamples", 0)
     assert (figures["images"], figures["identities"], figures["intervals"]) == (20, 5, {})
+    assert figures["frechet_distance"] is None
     assert "class_coverage" not in figures
     with pytest.raises(DataError, match="identity 0 has 2 generated pictures"):
         call(app, "evaluate", "set", crowd(tmp_path / "two.npz", range(3)), "--real", source)
+
+
+def test_distance_to_a_population(app: typer.Typer, tmp_path: Path) -> None:
+    source, others = crowd(tmp_path / "set.npz", range(5), each=4), crowd(tmp_path / "others.npz", range(50, 60))
+    same, _ = figures_of(app, tmp_path, "set", source, "--population", source, "--resamples", 0)
+    other, said = figures_of(app, tmp_path, "set", source, "--population", others, "--resamples", 0)
+    assert same["frechet_distance"] < 1e-6 < 0.01 < other["frechet_distance"]
+    assert f"Fréchet distance  {other['frechet_distance']:8.4f}" in said
 
 
 def test_leakage(app: typer.Typer, faces: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import typer
 from PIL import Image
 from tests.synthesis.tiny import tiny_card
+from tests.training.toys import write_toy_pack
 from typer.testing import CliRunner
 
 from facewright import diffusion, encoders
@@ -83,6 +84,19 @@ def test_embed_and_photos(tmp_path: Path) -> None:
     said = run("contexts", "photos", source, "--crops", "--out", tmp_path / "people.npz")
     assert "3 identities, 64 wide, photos; 1 photo left out" in said
     assert read_embeddings(tmp_path / "people.npz").names == ("0", "1", "2")
+
+
+def test_embed_a_pack(tmp_path: Path) -> None:
+    pack = write_toy_pack(tmp_path / "pack", people=30, poses=2, unknown=0)
+    run("embed", pack, "--out", tmp_path / "seen.npz")
+    run("embed", pack, "--held-out", "--out", tmp_path / "unseen.npz")
+    seen, unseen = (read_embeddings(tmp_path / f"{part}.npz").names for part in ("seen", "unseen"))
+    assert len({*seen, *unseen}) == 60
+    source = crops(tmp_path / "crops", 2)
+    with pytest.raises(InputError, match="--held-out is of packs"):
+        run("embed", source, "--held-out", "--out", tmp_path / "x.npz")
+    with pytest.raises(InputError, match="leave --align out"):
+        run("embed", pack, "--align", "--out", tmp_path / "x.npz")
 
 
 def test_fitted_to_a_file_of_statistics_or_of_embeddings(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.training.toys import write_toy_pack
 
 from facewright.align import ARCFACE_TEMPLATE, Face
 from facewright.data.embeddings import Embeddings
@@ -13,6 +14,7 @@ from facewright.synthesis import (
     CropEncoder,
     EmbeddingStatistics,
     contexts_from_photos,
+    embed_pack,
     embed_photos,
     fitted_contexts,
     uniform_contexts,
@@ -206,3 +208,18 @@ def test_no_face_at_all(tmp_path: Path, encoder: CropEncoder) -> None:
         contexts_from_photos(tmp_path / "absent", encoder, detector=RedCorner())
     with pytest.raises(ConfigError, match="batch"):
         embed_photos(tmp_path, encoder, batch=0)
+
+
+def test_pack_in_its_two_parts(tmp_path: Path, encoder: CropEncoder) -> None:
+    pack = write_toy_pack(tmp_path / "pack", people=30, poses=2, unknown=3)
+    seen, unseen = embed_pack(pack, encoder, batch=7), embed_pack(pack, encoder, held_out=True)
+    assert len(seen) + len(unseen) == 63
+    assert not set(seen.names) & set(unseen.names)
+    assert {name.split("/")[0] for name in seen.names}.isdisjoint(name.split("/")[0] for name in unseen.names)
+    assert "000000/000000" in seen.names + unseen.names
+    assert {"000060", "000061", "000062"} <= set(seen.names + unseen.names)
+    row = int(seen.names[3].split("/")[-1])
+    crop = np.load(pack / "images.npy")[row, 8:120, 8:120]
+    np.testing.assert_array_equal(seen.embeddings[3], encoder.embed(crop[None])[0])
+    with pytest.raises(InputError, match="nobody is held out"):
+        embed_pack(write_toy_pack(tmp_path / "few", people=1, unknown=0), encoder, held_out=True)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import resource
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,7 +13,7 @@ import pytest
 import torch
 from tests.training.test_trainer import INPUTS, SCHEDULE, Task, network, state, train
 
-from facewright.errors import ConfigError, WorkError
+from facewright.errors import ConfigError, DataError, WorkError
 from facewright.training.run_folder import LAST, RunFolder
 from facewright.training.trainer import Trainer
 
@@ -108,3 +109,54 @@ def test_a_folder_is_checked_by_part_of_its_config_and_left_alone(tmp_path: Path
         folder.check({"kind": "generator"})
     before["config.json"] = b'{"generator": "x"}'
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+DAMAGED = r"last\.pt cannot be resumed from: it is cut short, damaged or no checkpoint; delete it to start the run anew$"
+
+
+@pytest.mark.parametrize("left", [0, 1, 500, -10, -1])
+def test_a_checkpoint_that_is_cut_short_is_said_in_the_packages_own_words(tmp_path: Path, left: int) -> None:
+    folder, file = RunFolder(tmp_path), tmp_path / LAST
+    folder.save(LAST, {"images": 1, "weight": torch.ones(1000)})
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(DataError, match=DAMAGED):
+        folder.load(LAST, torch.device("cpu"))
+
+
+def test_no_changed_byte_of_a_checkpoint_goes_unnoticed_or_unnamed(tmp_path: Path) -> None:
+    folder, file = RunFolder(tmp_path), tmp_path / LAST
+    weight = torch.arange(64.0)
+    folder.save(LAST, {"images": 1, "weight": weight})
+    whole, refused = file.read_bytes(), 0
+    for place in range(0, len(whole), 3):
+        changed = bytearray(whole)
+        changed[place] ^= 0x5A
+        file.write_bytes(changed)
+        try:
+            assert torch.equal(folder.load(LAST, torch.device("cpu"))["weight"], weight), place
+        except DataError as error:
+            refused += 1
+            assert "cut short, damaged" in str(error)
+    assert refused > 50
+
+
+class Calls:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("never made",)
+
+
+def test_code_in_a_checkpoint_is_named_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"images": 1, "x": Calls()}, tmp_path / LAST)
+    with pytest.raises(DataError, match=rf"it holds {os.mkdir.__module__}\.mkdir, which is code: refused, nothing was"):
+        RunFolder(tmp_path).load(LAST, torch.device("cpu"))
+    torch.save({"images": 1, "x": Calls()}, tmp_path / LAST, pickle_protocol=4)
+    with pytest.raises(DataError, match="something other than tensors and plain values: refused, nothing was run"):
+        RunFolder(tmp_path).load(LAST, torch.device("cpu"))
+    assert not (tmp_path / "never made").exists()
+
+
+def test_a_checkpoint_of_another_network_names_where_it_differs(tmp_path: Path) -> None:
+    train(tmp_path)
+    with pytest.raises(DataError, match="saved by another network, optimiser or version, first in 'weight'; delete it"):
+        Trainer(torch.nn.Linear(4, 1), SCHEDULE, out=tmp_path)

@@ -14,7 +14,15 @@ from facewright.cli.console import summary, write_json
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "pyarrow", "safetensors", "matplotlib")
 MODELS = ("encoder", "generator")  # what the commands use as `bundled`
-EXTRAS = {"dlib": "dlib", "insightface": "insightface", "face-alignment": "face_alignment", "mediapipe": "mediapipe"}
+PERSONALISED = ("base", "mapper")  # the same of personalised pictures, which not every install has
+EXTRAS = {
+    "dlib": ("dlib",),
+    "insightface": ("insightface",),
+    "face-alignment": ("face_alignment",),
+    "mediapipe": ("mediapipe",),
+    "personalise": ("diffusers", "transformers", "accelerate", "peft", "scipy"),
+}
+"""What each extra of the package brings."""
 
 
 def register(app: typer.Typer) -> None:
@@ -40,11 +48,14 @@ def examine() -> dict[str, Any]:
     """Look at this installation and machine; values are plain JSON."""
     import torch
 
+    from facewright.personalise.base import bundled_base, read_base
     from facewright.training.precision import chosen_precision
     from facewright.training.trainer import Schedule
     from facewright.weights import bundled_cards
 
     cards = bundled_cards()
+    if bundled_base().is_dir() and (base := read_base(bundled_base()).card) is not None:
+        cards["base"] = base
     return {
         "facewright": __version__,
         "python": platform.python_version(),
@@ -73,7 +84,8 @@ def examine() -> dict[str, Any]:
             for kind, card in cards.items()
         },
         "missing_models": [kind for kind in MODELS if kind not in cards],
-        "extras": {extra: find_spec(module) is not None for extra, module in EXTRAS.items()},
+        "not_bundled": [kind for kind in PERSONALISED if kind not in cards],
+        "extras": {extra: all(find_spec(module) for module in modules) for extra, modules in EXTRAS.items()},
     }
 
 
@@ -97,7 +109,11 @@ def describe(found: dict[str, Any]) -> list[str]:
     lines += [
         f"  {kind}: missing; reinstall facewright, or name a file with --{kind}" for kind in found["missing_models"]
     ]
-    lines += ["", "Optional face finders"]
+    lines += [
+        f"  {kind}: not bundled; name one of your own with --{kind} of facewright personalise"
+        for kind in found["not_bundled"]
+    ]
+    lines += ["", "Extras"]
     for extra, there in found["extras"].items():
         lines.append(f"  {extra:16}" + ("installed" if there else f"missing; pip install 'facewright[{extra}]'"))
     return lines

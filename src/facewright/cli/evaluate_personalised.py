@@ -55,7 +55,8 @@ def personalised(
         Path | None, typer.Option("--nouns", help="CSV with columns identity and noun; a person unless said.")
     ] = None,
     groups: Annotated[
-        int | None, typer.Option("--groups", min=1, help="Only the first people, or groups of people.")
+        int | None,
+        typer.Option("--groups", min=1, help="Only so many people, or groups that spread evenly over all people."),
     ] = None,
     base: Annotated[str, typer.Option("--base", help="As of facewright personalise.")] = "bundled",
     mapper: Annotated[str, typer.Option("--mapper", help="bundled, or a .safetensors file.")] = "bundled",
@@ -108,7 +109,7 @@ def personalised(
     from facewright.cli.evaluate_personalised_drawing import draw_protocol, read_nouns, read_people
     from facewright.cli.evaluate_personalised_pictures import read_pictures
     from facewright.cli.evaluate_personalised_prompts import load_judges
-    from facewright.cli.personalise_drawing import DrawingCall
+    from facewright.cli.personalise_drawing import DrawingCall, check_models
     from facewright.evaluation.personalised import ENCODERS, measure_personalised
     from facewright.evaluation.personalised_protocols import read_protocol
     from facewright.personalise.picture_folder import find_picture_folders
@@ -118,8 +119,10 @@ def personalised(
     if len(names) > ENCODERS:
         raise ConfigError(f"--scorer is given at most {ENCODERS} times, got {len(names)}")
     photos = None if people is None else read_people(people)
-    finder = load_detector(detector)
-    if protocol is not None:
+    if protocol is None:
+        folders = find_picture_folders(source)
+        finder = load_detector(detector)
+    else:
         if photos is None:
             raise InputError("--protocol draws people, so it needs --people with a folder of photos for each")
         chosen = read_protocol(protocol)
@@ -147,8 +150,12 @@ def personalised(
         )
         own = read_nouns(nouns, list(photos))
         number = chosen.count if count is None else count
-        draw_protocol(source, chosen, photos, own, call, count=number, groups=groups, finder=finder)
-    folders = find_picture_folders(source)
+        checked = check_models(call)
+        finder = load_detector(detector)
+        _encoders(names, device)  # loaded to see that they are there, and let go: they shall take no room while drawing
+        load_judges(clip, prompts, device=device)
+        draw_protocol(source, chosen, photos, own, call, checked, count=number, groups=groups, finder=finder)
+        folders = find_picture_folders(source)
     measuring = _encoders(names, device)
     judges = load_judges(clip, prompts, device=device)
     read = read_pictures(folders, finder=finder, scorers=judges.all, others=photos)

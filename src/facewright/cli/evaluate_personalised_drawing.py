@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facewright.cli.console import progress_bar
-from facewright.cli.personalise_drawing import DrawingCall, Studio, check_models, described_people
+from facewright.cli.console import counted, note, progress_bar
+from facewright.cli.evaluate_personalised_groups import spread_groups
+from facewright.cli.personalise_drawing import CheckedModels, DrawingCall, Studio, described_people, note_unread
 from facewright.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def draw_protocol(
     people: Mapping[str, Sequence[Path]],
     nouns: Mapping[str, str],
     call: DrawingCall,
+    checked: CheckedModels,
     *,
     count: int,
     groups: int | None,
@@ -90,19 +92,21 @@ def draw_protocol(
 
     Args:
         root: a folder for each group of people, in it one for each prompt.
+        checked: the models of the call, by `check_models`.
         count: pictures of each.
-        groups: only the first so many; None: all.
+        groups: only so many (`spread_groups`, by the seed of the call); None: all.
 
     Raises:
         InputError: as `PictureFolder.check`, before any model is loaded.
         WorkError: the memory does not suffice; what was drawn is kept.
     """
-    chosen = protocol.groups(list(people))[:groups]
-    checked = check_models(call)
+    names = list(people)
+    chosen = protocol.groups(names) if groups is None else spread_groups(names, protocol.people, groups, seed=call.seed)
     wanted = dict.fromkeys(name for names in chosen for name in names)
     photos = {name: [largest_face(people[name][0], finder)] for name in wanted}
     described = described_people(photos, nouns)
     cases = list(_cases(root, protocol, chosen, described, nouns, call, checked))
+    _note_words(cases, call, checked)
     studio = Studio(call, checked, finder)
     models = studio.models()
     for case in cases:
@@ -125,7 +129,7 @@ def _cases(
     described: Mapping[str, Any],
     nouns: Mapping[str, str],
     call: DrawingCall,
-    checked: Any,
+    checked: CheckedModels,
 ) -> Iterator[_Case]:
     """Every prompt of every group; its folder agrees with what the call says, models apart."""
     from facewright.personalise.picture_folder import PictureFolder, prompt_text
@@ -147,6 +151,14 @@ def _cases(
             folder = PictureFolder(root / "+".join(names) / f"{number:02d}")
             folder.check(facts)
             yield _Case(names, facts, folder)
+
+
+def _note_words(cases: Sequence[_Case], call: DrawingCall, checked: CheckedModels) -> None:
+    """Say of which words nothing is to be expected, and which prompts are too long."""
+    note_unread(checked.unread(*dict.fromkeys(case.facts["text"] for case in cases), call.config.negative))
+    if cut := {case.facts["prompt"]: case.facts["left_out"] for case in cases if case.facts["left_out"]}:
+        first, words = next(iter(cut.items()))
+        note(f"{counted(len(cut), 'prompt is', 'prompts are')} too long; left out of {first!r}: {' '.join(words)}")
 
 
 def _draw(

@@ -42,6 +42,8 @@ DEFINITIONS = {
     " and Dieng 2023)",
     "identity_vendi": "the same within each identity",
     "similarity_to_nearest_training_identity": "largest cosine of an identity's centre to a row of the training file",
+    "frechet_distance": "Fréchet distance of this encoder's embeddings to those of the population; no FID, and only"
+    " figures of equal numbers of pictures compare",
     "intervals": "95 % percentile bootstrap over identities",
 }
 
@@ -60,6 +62,9 @@ def measure(
     real: Annotated[
         Path | None,
         typer.Option("--real", help="Real pictures of people of the set, by the same names, for class_coverage."),
+    ] = None,
+    population: Annotated[
+        Path | None, typer.Option("--population", help="Real pictures of anybody, for the Fréchet distance to them.")
     ] = None,
     radius: Annotated[float, typer.Option("--radius", help="1 - cosine, for uniqueness and consistency.")] = 0.7,
     impostors: Annotated[
@@ -80,12 +85,13 @@ def measure(
     Example: facewright evaluate set faces --training train.npz --json faces.json --plots faces-plots
     """
     from facewright import encoders
-    from facewright.evaluation import measure_set
+    from facewright.evaluation import frechet_distance, measure_set
 
     network = encoders.load(encoder, device=device)
     training_rows = None if training is None else read_same_encoder(training, network).embeddings
     context_rows = None if contexts is None else _contexts(contexts, source, network)
     pictures = None if real is None else read_labelled(real, network)
+    anybody = None if population is None else read_labelled(population, network)
     faces = read_labelled(source, network)
     known = (faces.people,) if pictures is None else (faces.people, pictures.people)
     labels = numbered(*known)
@@ -100,12 +106,16 @@ def measure(
         resamples=resamples,
         seed=seed,
     )
-    figures = {"set": str(source), "encoder": described(network), **measures.figures(), "definitions": DEFINITIONS}
-    write_json(json_file, figures)
+    distance = None if anybody is None else frechet_distance(faces.embeddings, anybody.embeddings)
+    figures = {"set": str(source), "encoder": described(network), **measures.figures(), "frechet_distance": distance}
+    write_json(json_file, {**figures, "definitions": DEFINITIONS})
     if plots is not None:
         _plot(plots, measures)
     title = f"{source}: {measures.images:,} images of {measures.identities:,} identities"
-    summary([f"{title}, encoder {network.name} {network.sha256[:12]}", *_lines(measures)])
+    lines = _lines(measures)
+    if distance is not None:
+        lines.append(f"Fréchet distance  {distance:8.4f}  to the population, of this encoder's embeddings")
+    summary([f"{title}, encoder {network.name} {network.sha256[:12]}", *lines])
 
 
 def _contexts(path: Path, source: Path, network: "Encoder") -> "np.ndarray":

@@ -15,6 +15,7 @@ from facewright.cli.personalise_drawing import (
     check_models,
     check_photos,
     described_people,
+    note_unread,
     pair,
     pairs,
 )
@@ -146,8 +147,7 @@ def personalise(
     folder.check(facts)
     if placed.cut:
         note(f"the prompt is too long, left out: {' '.join(placed.cut)}")
-    if unread := checked.unread(prompt_text(prompt, nouns), negative):
-        note(_unread(unread))
+    note_unread(checked.unread(prompt_text(prompt, nouns), negative))
 
     from facewright import encoders
     from facewright.align import load_detector
@@ -231,15 +231,6 @@ def _lines(out: Path, rows: Sequence[Mapping[str, Any]], *, best_of: int, people
         f"{out}: {len(rows):,} pictures, each the best of {best_of:,}; faces for {met} of {len(rows) * people} people",
         f"mean of the weakest cosine {weakest:.3f}, encoder {scorer}",
     ]
-
-
-def _unread(words: Sequence[str]) -> str:
-    from facewright.personalise.base_tokenizer import caption_words
-
-    return (
-        f"the base model has read no caption with {', '.join(map(repr, words))}, so expect nothing of it; it knows "
-        f"the words {', '.join(caption_words())}"
-    )
 
 
 def _photos(faces: Sequence[str]) -> dict[str, list["PhotoOf"]]:

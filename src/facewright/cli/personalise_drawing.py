@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from facewright.align import Detector
     from facewright.personalise.base import BaseFacts
     from facewright.personalise.identities import IdentityEncoder, PersonCrops, PhotoOf
-    from facewright.personalise.mapper import MapperCard
+    from facewright.personalise.mapper import Mapper, MapperCard
     from facewright.personalise.pictures import Drawn, PictureConfig, Subject
+    from facewright.personalise.postfuse import PostFuse
     from facewright.personalise.prompts import Placed
+    from facewright.weights import Card
 
     Photos = Mapping[str, Sequence[PhotoOf]]
 
@@ -96,25 +98,39 @@ class CheckedModels:
         """Words of prompts that the base model cannot know; a small one knows those of its captions alone."""
         from facewright.personalise.base_tokenizer import unread_words
 
-        return () if self.facts.card is None else unread_words(" ".join(texts), self.tokenizer)
+        return unread_words(" ".join(texts), self.tokenizer) if self.facts.is_small else ()
+
+
+def note_unread(words: Sequence[str]) -> None:
+    """Say which words of the prompts the base model has not read (`CheckedModels.unread`), if there are any."""
+    from facewright.personalise.base_tokenizer import caption_words
+
+    if words:
+        note(
+            f"the base model has read no caption with {', '.join(map(repr, words))}, so expect nothing of it; it knows "
+            f"the words {', '.join(caption_words())}"
+        )
 
 
 def check_models(call: DrawingCall) -> CheckedModels:
-    """Everything that can be wrong with the base model and the mapper before one is loaded.
+    """Everything that can be wrong with the base model, the mapper and the encoder before one is loaded.
 
     Says so where the mapper was trained for another base model of the same widths: one that was trained further, say.
     """
-    from facewright.personalise.base import find_base, load_tokenizer, read_base
+    from facewright.personalise.base import check_options, find_base, load_tokenizer, read_base
     from facewright.personalise.mapper import read_mapper_card
     from facewright.personalise.picture_folder import base_fingerprint
 
     facts = read_base(find_base(call.base))
+    check_options(facts, precision=call.precision, scheduler=call.scheduler, safety_checker=call.safety_checker)
     card = read_mapper_card(call.mapper)
     if card.config.word_width != facts.word_width:
         raise InputError(
             f"the mapper {call.mapper} makes words {card.config.word_width} wide, the text encoders of {call.base} "
             f"take {facts.word_width}; use a mapper trained for this base model"
         )
+    if (known := _encoder_card(call.encoder)) is not None:
+        _check_encoder(card, known.name, known.sha256)
     if None not in (card.base_sha256, facts.sha256) and card.base_sha256 != facts.sha256:
         note(
             f"the mapper {call.mapper} was trained for the base model {str(card.base_sha256)[:12]}, {call.base} is "
@@ -152,26 +168,29 @@ def described_people(photos: "Photos", nouns: Mapping[str, str]) -> dict[str, An
 
 
 class Studio:
-    """The models of a call. The base model, which takes longest, is loaded when the first picture is drawn."""
+    """The models of a call, each loaded when it is needed: encoder and mapper, then the base model in their place.
+
+    The base model takes most of the memory, and by the first picture everybody is words already; so encoder and mapper
+    are let go then, but for the fusion of mode "fuse".
+    """
 
     def __init__(self, call: DrawingCall, checked: CheckedModels, finder: "Detector") -> None:
-        from facewright.personalise.identities import IdentityReader, load_identity_encoder
-        from facewright.personalise.mapper import load_mapper
+        from facewright.personalise.identities import IdentityReader
 
         self.call = call
         self.checked = checked
         self.reader = IdentityReader(finder)
-        self.network = load_identity_encoder(call.encoder, device=call.device)
-        _check_encoder(checked.card, self.network)
-        self.mapper = load_mapper(call.mapper, device=call.device)
+        self._words_by: tuple[IdentityEncoder, Mapper] | None = None
+        self._fuse: PostFuse | None = None
         self._pipe: Any = None
 
     def models(self) -> dict[str, Any]:
         """As `pictures.json` names them."""
+        encoder, mapper = self._encoder_and_mapper()
         return {
             "base": {"file": str(self.checked.facts.path), "fingerprint": self.checked.fingerprint},
-            "mapper": {"file": self.call.mapper, "sha256": self.mapper.sha256},
-            "encoder": {"name": self.network.name, "sha256": self.network.sha256},
+            "mapper": {"file": self.call.mapper, "sha256": mapper.sha256},
+            "encoder": {"name": encoder.name, "sha256": encoder.sha256},
         }
 
     def subject(self, person: "PersonCrops", noun: str) -> "Subject":
@@ -180,8 +199,20 @@ class Studio:
 
         from facewright.personalise.pictures import Subject
 
-        identity = torch.from_numpy(self.reader.identity(person, self.network))
-        return Subject(person.name, self.mapper.words(identity), noun)
+        encoder, mapper = self._encoder_and_mapper()
+        identity = torch.from_numpy(self.reader.identity(person, encoder))
+        return Subject(person.name, mapper.words(identity), noun)
+
+    def _encoder_and_mapper(self) -> "tuple[IdentityEncoder, Mapper]":
+        if self._words_by is None:
+            from facewright.personalise.identities import load_identity_encoder
+            from facewright.personalise.mapper import load_mapper
+
+            encoder = load_identity_encoder(self.call.encoder, device=self.call.device)
+            _check_encoder(self.checked.card, encoder.name, encoder.sha256, width=encoder.width)
+            mapper = load_mapper(self.call.mapper, device=self.call.device)
+            self._words_by, self._fuse = (encoder, mapper), mapper.fuse
+        return self._words_by
 
     @property
     def pipe(self) -> Any:
@@ -189,7 +220,7 @@ class Studio:
         if self._pipe is None:
             from facewright.personalise.base import load_base
 
-            call = self.call
+            call, self._words_by = self.call, None
             sentence = (
                 f"{call.base} does not fit in the memory of {call.device}; load it in half precision (--precision)"
             )
@@ -225,7 +256,7 @@ class Studio:
                 self.call.config,
                 numbers=numbers,
                 seed=self.call.seed,
-                fuse=self.mapper.fuse,
+                fuse=self._fuse,
                 regions=self.call.regions([subject.name for subject in subjects]),
                 progress=progress,
             )
@@ -245,22 +276,30 @@ def _in_memory(sentence: str) -> Iterator[None]:
         raise WorkError(sentence) from error
 
 
-def _check_encoder(card: "MapperCard", encoder: "IdentityEncoder") -> None:
+def _encoder_card(source: str) -> "Card | None":
+    """What an encoder says of itself before it is loaded; None where it has no card."""
+    from facewright.weights import bundled_cards, read_card
+
+    if source == "bundled":
+        return bundled_cards().get("encoder")
+    return read_card(source) if source.endswith(".safetensors") else None
+
+
+def _check_encoder(card: "MapperCard", name: str, sha256: str, *, width: int | None = None) -> None:
     """The mapper maps the embeddings of this encoder."""
-    if card.encoder_layout is not None and encoder.name != card.encoder_layout:
+    if card.encoder_layout is not None and name != card.encoder_layout:
         raise InputError(
-            f"the mapper is for an encoder of layout {card.encoder_layout}, got {encoder.name}; "
-            "name its file with --encoder"
+            f"the mapper is for an encoder of layout {card.encoder_layout}, got {name}; name its file with --encoder"
         )
-    if card.encoder_sha256 is not None and encoder.sha256 != card.encoder_sha256:
+    if card.encoder_sha256 is not None and sha256 != card.encoder_sha256:
         raise InputError(
-            f"the mapper is for the encoder {card.encoder_sha256[:12]}, got {encoder.name} {encoder.sha256[:12]}; "
+            f"the mapper is for the encoder {card.encoder_sha256[:12]}, got {name} {sha256[:12]}; "
             "name the right one with --encoder"
         )
-    if encoder.width != card.config.identity_width:
+    if width not in (None, card.config.identity_width):
         raise InputError(
-            f"the mapper takes embeddings {card.config.identity_width} wide, the encoder {encoder.name} makes "
-            f"{encoder.width}; name the right one with --encoder"
+            f"the mapper takes embeddings {card.config.identity_width} wide, the encoder {name} makes {width}; "
+            "name the right one with --encoder"
         )
 
 

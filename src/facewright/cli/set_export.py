@@ -23,11 +23,18 @@ def export(
     labels: Annotated[
         str, typer.Option("--labels", help="Labels with gaps: refuse, keep, or renumber them.")
     ] = "refuse",
-    damaged: Annotated[str, typer.Option("--damaged", help="Damaged records: refuse, or skip and count.")] = "refuse",
+    damaged: Annotated[
+        str,
+        typer.Option(
+            "--damaged",
+            help="Damaged records: refuse, or skip and count (unreadable pictures, wrong CRCs, records past the end of"
+            " a file; a damaged index, a cut tar or Parquet file is refused either way).",
+        ),
+    ] = "refuse",
     decode: Annotated[bool, typer.Option("--decode", help="Also decode each picture to find damaged ones.")] = False,
     grouped: Annotated[bool, typer.Option("--grouped", help="RecordIO with InsightFace's identity records.")] = False,
     pairs: Annotated[
-        int | None, typer.Option("--pairs", metavar="N", help="For bin: draw N pairs, half of them matching.")
+        int | None, typer.Option("--pairs", metavar="N", help="For bin, from labelled people: draw N pairs, half matching.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of that draw.")] = 0,
     shard_records: Annotated[
@@ -55,6 +62,9 @@ def export(
         report = export_records(records, out, config, progress=progress)
     for reason in report.reasons:
         note(f"skipped: {reason}")
+    pairs_out = report.written // 2 if records.pairs or to == "bin" else None
+    if pairs_out is not None and to != "bin":
+        note(f"{out}: labels 1 and 0 say whether the two pictures of a pair match; they name no people")
     figures = {
         "source": str(source),
         "source_format": records.format,
@@ -62,9 +72,11 @@ def export(
         "format": to,
         "written": report.written,
         "labels": report.identities,
+        "pairs": pairs_out,
         "skipped": report.skipped,
         "reasons": report.reasons,
     }
     write_json(json_file, figures)
-    counts = f"{counted(report.written, 'picture')} with {counted(report.identities, 'label')}"
+    held = counted(report.identities, "label") if pairs_out is None else counted(pairs_out, "pair")
+    counts = f"{counted(report.written, 'picture')} {'with' if pairs_out is None else 'in'} {held}"
     summary([f"{out}: {counts} as {to}, from {records.format}; {report.skipped:,} damaged left out"])

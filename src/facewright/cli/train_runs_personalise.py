@@ -1,16 +1,16 @@
 """What `facewright train personaliser` runs."""
 
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facewright import encoders, personalise
 from facewright.align import load_detector
 from facewright.cli.train_run import Run, first_progress, recipe_text, settings_of
 from facewright.errors import ConfigError
-from facewright.personalise.base import read_base
+from facewright.personalise.base import BaseFacts, read_base
+from facewright.personalise.base_folder import save_base
 from facewright.personalise.identities import IdentityEncoder, MultiScaleEncoder
 from facewright.personalise.subject_folder import SubjectFolder
 from facewright.personalise.train_checks import PersonaliserChecks, drawn_checks
@@ -19,9 +19,7 @@ from facewright.personalise.train_people import People, read_people
 from facewright.personalise.train_personaliser import Identify, Trained, train_personaliser
 from facewright.personalise.train_recipe import PersonaliserTraining
 from facewright.training.processes import current
-
-if TYPE_CHECKING:
-    from torch import nn
+from facewright.weights import Card
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class PersonaliserRun(Run):
 def train_personaliser_run(config: PersonaliserRun, out: Path, device: str) -> Path:
     """Train, and write the averaged mapper to RUN/mapper.safetensors at every save.
 
-    Where the denoiser was trained too, the base model that goes with it is written to RUN/base in the end.
+    Where the denoiser is trained too, the base model that the mapper is for is written to RUN/base before it.
     """
     recipe = config.recipe
     folder, facts = SubjectFolder(config.subjects), read_base(config.base)
@@ -59,17 +57,22 @@ def train_personaliser_run(config: PersonaliserRun, out: Path, device: str) -> P
     )
 
     def keep(trained: Trained) -> None:
-        if current().first:
-            personalise.save_mapper(
-                out / "mapper.safetensors",
-                trained.mapper,
-                name=config.name,
-                data=config.data,
-                licence=config.licence,
-                recipe=recipe_text(how, recipe),
-                encoder_sha256=encoder.sha256,
-                base_sha256=facts.sha256,
-            )
+        if not current().first:
+            return
+        base_sha256 = facts.sha256
+        if trained.denoiser is not None:
+            written = _save_base(out / "base", pipe, trained.denoiser, _base_card(config, facts, how))
+            base_sha256 = read_base(written).sha256
+        personalise.save_mapper(
+            out / "mapper.safetensors",
+            trained.mapper,
+            name=config.name,
+            data=config.data,
+            licence=config.licence,
+            recipe=recipe_text(how, recipe),
+            encoder_sha256=encoder.sha256,
+            base_sha256=base_sha256,
+        )
 
     with first_progress("training the personaliser") as progress:
         trained = train_personaliser(
@@ -86,8 +89,6 @@ def train_personaliser_run(config: PersonaliserRun, out: Path, device: str) -> P
             measure=None if config.checks is None else _measure(config.checks, people, pipe, config, out, device),
         )
     keep(trained)
-    if trained.denoiser is not None and current().first:
-        _write_base(pipe, trained.denoiser, out / "base")
     return out / "mapper.safetensors"
 
 
@@ -143,18 +144,34 @@ def _measure(
     return lambda trained, images: dict(measure(trained, images))
 
 
-def _write_base(pipe: Any, denoiser: "nn.Module", folder: Path) -> None:
-    """Write the base model with another denoiser; an earlier one at `folder` is replaced when the new one is whole."""
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)
+def _save_base(folder: Path, pipe: Any, denoiser: Any, card: Card) -> Path:
+    """Write the base model with another denoiser."""
     before = pipe.unet
     pipe.unet = denoiser
     try:
-        pipe.save_pretrained(fresh)
+        return save_base(folder, pipe, card)
     finally:
         pipe.unet = before
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def _base_card(config: PersonaliserRun, facts: BaseFacts, how: str) -> Card:
+    """Of a base model whose denoiser was trained with the mapper: what is new, and what is said of it before."""
+    what = f"the {'cross-attention' if config.recipe.trained == 'attention' else 'denoiser'} trained with {how}"
+    new = Card(
+        name=f"{config.name}-base",
+        kind="base",
+        architecture={"pipeline": facts.pipeline},
+        data=f"{config.data}; before that, what the base model {facts.path.name} was trained on",
+        licence=f"{config.licence}; and that of the base model {facts.path.name}",
+        recipe=recipe_text(what, config.recipe),
+        input=None,
+    )
+    if facts.card is None:
+        return new
+    return replace(
+        new,
+        architecture=facts.card.architecture,
+        data=f"{config.data}; before that: {facts.card.data}",
+        licence="; ".join(dict.fromkeys((config.licence, facts.card.licence))),
+        recipe=f"{new.recipe}. Before that: {facts.card.recipe}",
+    )

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from facewright.data.formats.pixels import unreadable
 from facewright.errors import DataError, InputError
 
 ImageName = tuple[str, int]
@@ -217,4 +218,4 @@ def _decode(where: str, data: bytes, size: int) -> np.ndarray:
                 )
             return np.asarray(opened.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{where}: not a readable picture ({error}); replace it") from error
+        raise unreadable(error, where) from error

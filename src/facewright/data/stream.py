@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from facewright.data.formats import Decoder, Records
+from facewright.data.formats.records import unless_skipped
 from facewright.errors import ConfigError, DataError
 from facewright.training.seeds import seed_of
 from facewright.training.shuffle import EndlessShuffle
@@ -170,7 +171,7 @@ class FaceStream:
                 cut = self._cut(pixels, top, left, number)
             except DataError as error:
                 if config.damaged == "refuse":
-                    raise
+                    raise unless_skipped(error) from error
                 skipped.append(str(error))
                 continue
             if mirror:

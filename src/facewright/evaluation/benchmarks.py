@@ -4,6 +4,7 @@ A folder holds aligned crops of 112 x 112 in any subfolders, and the list of pai
 makers, or anyone else, gave it; `pair_lists` says which forms are known.
 """
 
+import difflib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from facewright.data.formats import PairBin
+from facewright.data.formats.pixels import unreadable
 from facewright.errors import DataError, InputError
 from facewright.evaluation.folds import people_in_several_folds
 from facewright.evaluation.pair_lists import read_pair_list
@@ -91,6 +93,13 @@ def embed_pairs(
     return np.concatenate(parts)
 
 
+def known_benchmarks(name: str) -> str:
+    """The end of a message about an unknown name: the closest of `BENCHMARKS`, and all of them."""
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), BENCHMARKS, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"{hint} Known: {', '.join(BENCHMARKS)}."
+
+
 def find_benchmark(name: str, root: Path) -> FacePairs:
     """A benchmark by name: ROOT/NAME.bin, else the folder ROOT/NAME (ROOT/cfp for both protocols of CFP).
 
@@ -104,7 +113,7 @@ def find_benchmark(name: str, root: Path) -> FacePairs:
     """
     known = BENCHMARKS.get(name)
     if known is None:
-        raise InputError(f"unknown benchmark {name!r}; known: {', '.join(BENCHMARKS)}")
+        raise InputError(f"unknown benchmark {name!r}.{known_benchmarks(name)}")
     file, folder = root / f"{name}.bin", root / name
     if name.startswith("cfp_") and not folder.is_dir():
         folder = root / "cfp"
@@ -199,4 +208,4 @@ def _crop(encoded: bytes, where: str, *, resize: bool) -> np.ndarray:
                 image = image.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR)
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{where}: not a readable picture ({error}); replace it") from error
+        raise unreadable(error, where) from error

@@ -168,10 +168,9 @@ def val_at_far(
         raise DataError(f"{np.sum(~np.isfinite(distances))} of {len(distances)} distances are not finite")
     if not 0 <= target <= 1:
         raise DataError(f"a false accept rate lies in [0, 1], got {target}")
+    check_folds(same, numbers)
     folded = [_counts(distances[held], same[held], VAL_THRESHOLDS) for held in _held(numbers)]
     kept, accepted, genuine, impostor = (np.stack([fold[part] for fold in folded]) for part in range(4))
-    if not (genuine.all() and impostor.all()):
-        raise DataError(f"VAL needs pairs of both kinds in each of the {len(folded)} folds; order them fold by fold")
     far = (accepted.sum(0) - accepted) / (impostor.sum() - impostor)[:, None]
     chosen = np.sum(far <= target, axis=1) - 1  # far rises with the threshold and is 0 at threshold 0
     rows = np.arange(len(folded))
@@ -185,6 +184,25 @@ def val_at_far(
         fold_far=fold_far,
         fold_threshold=VAL_THRESHOLDS[chosen],
     )
+
+
+def check_folds(issame: np.ndarray, numbers: np.ndarray) -> None:
+    """Refuse folds that VAL is not defined on.
+
+    Args:
+        issame: (P,) bool.
+        numbers: (P,) fold of each pair, as `fold_numbers` gives.
+
+    Raises:
+        DataError: a fold lacks pairs of one kind; says which.
+    """
+    for fold, held in enumerate(_held(numbers)):
+        if issame[held].all() or not issame[held].any():
+            lacks = "two people" if issame[held].any() else "one person"
+            raise DataError(
+                f"fold {fold + 1} of {int(numbers.max()) + 1} has no pair of {lacks}, and VAL needs both kinds in every"
+                " fold; ask for fewer folds, or order the pairs so that each fold has both"
+            )
 
 
 def pair_distances(

@@ -36,7 +36,7 @@ class BaseFacts:
     """Width of each text encoder; a mapper's words are as wide as all together."""
     has_safety_checker: bool
     card: Card | None = None
-    """Of a model trained by `facewright train base`; others have none."""
+    """Of a model trained here; others have none."""
 
     @property
     def word_width(self) -> int:
@@ -49,8 +49,13 @@ class BaseFacts:
         return None if self.card is None else self.card.sha256
 
     @property
+    def is_small(self) -> bool:
+        """Whether it comes from `facewright train base`, whose card gives the sizes of the text encoder."""
+        return self.card is not None and "text" in self.card.architecture
+
+    @property
     def drawing(self) -> dict[str, Any]:
-        """The steps and guidance that suit the model, for `PictureConfig`; none without a card.
+        """The steps and guidance that suit the model, for `PictureConfig`, where its card says them or it is small.
 
         Raises:
             DataError: the card names something else.
@@ -60,7 +65,7 @@ class BaseFacts:
         given = self.card.architecture.get(DRAWING, {})
         if not isinstance(given, dict) or given.keys() - SMALL.keys():
             raise DataError(f"{self.path / CARD}: {DRAWING} is an object of {' and '.join(SMALL)}, got {given!r}")
-        return SMALL | given
+        return SMALL | given if self.is_small else given
 
 
 def read_base(path: Path | str) -> BaseFacts:
@@ -156,11 +161,8 @@ def load_base(
             asked of a model that has none.
         DataError: the directory is not whole (see `read_base`), or diffusers cannot read it.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     facts = read_base(find_base(source))
-    if safety_checker and not facts.has_safety_checker:
-        raise InputError(f"{source} has no safety_checker; leave the filter off or name a model that has one")
+    check_options(facts, precision=precision, scheduler=scheduler, safety_checker=safety_checker)
     diffusers = _diffusers()
     import torch
 
@@ -175,7 +177,7 @@ def load_base(
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{source} cannot be loaded as a base model: {_first_line(error)}") from error
     if scheduler is not None:
-        pipe.scheduler = _scheduler(pipe, scheduler)
+        pipe.scheduler = _scheduler(pipe.scheduler, scheduler)
     pipe.set_progress_bar_config(disable=True)
     if precision == "bfloat16":
         use_float_group_norms(pipe.unet)
@@ -183,13 +185,32 @@ def load_base(
     return pipe.to(device)
 
 
-def _scheduler(pipe: Any, name: str) -> Any:
-    known = {kind.__name__: kind for kind in pipe.scheduler.compatibles}
+def check_options(
+    facts: BaseFacts, *, precision: str = "float32", scheduler: str | None = None, safety_checker: bool = False
+) -> None:
+    """Refuse what `load_base` cannot give of a base model, before its weights are read; arguments and errors as there."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if safety_checker and not facts.has_safety_checker:
+        raise InputError(f"{facts.path} has no safety_checker; leave the filter off or name a model that has one")
+    if scheduler is not None:
+        kind = str(_json(facts.path / "scheduler" / "scheduler_config.json").get("_class_name"))
+        found = getattr(_diffusers(), kind, None)
+        if found is None:
+            raise DataError(f"{facts.path} has the scheduler {kind}, which diffusers does not know; get the model again")
+        with _quietly():
+            own = found.from_pretrained(facts.path / "scheduler", local_files_only=True)
+        _scheduler(own, scheduler)
+
+
+def _scheduler(own: Any, name: str) -> Any:
+    """A scheduler of that name with the settings of the model's own."""
+    known = {kind.__name__: kind for kind in own.compatibles}
     if name not in known:
         close = get_close_matches(name, known, n=1, cutoff=0.4)
         meant = f"did you mean {close[0]}? " if close else ""
         raise InputError(f"unknown scheduler {name!r}; {meant}Known: {', '.join(sorted(known))}")
-    return known[name].from_config(pipe.scheduler.config)
+    return known[name].from_config(own.config)
 
 
 def _diffusers() -> Any:

@@ -7,10 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from facewright.personalise.base import CARD
+from torch import nn
+
+from facewright.personalise.base import CARD, SAFETY
 from facewright.personalise.base_networks import imported
 from facewright.weights import Card
 from facewright.weights.store import tensors_sha256
+
+_SETTINGS = ("requires_safety_checker", "force_zeros_for_empty_prompt")  # of a pipeline, beside its parts
 
 
 def make_pipeline(*, autoencoder: Any, text_encoder: Any, tokenizer: Any, denoiser: Any, scheduler: Any) -> Any:
@@ -36,15 +40,12 @@ def save_base(folder: Path, pipe: Any, card: Card) -> Path:
 
     Args:
         folder: to write, or to replace.
-        pipe: as of `make_pipeline`; left as it is.
+        pipe: as of `make_pipeline` or `load_base`, of Stable Diffusion 1.x, 2.x or XL; left as it is.
         card: facts about the model, written to `facewright_card.json` and `README.md` of the folder; its `sha256`,
             `stored` and `created` are filled in here.
     """
-    networks = (pipe.vae, pipe.text_encoder, pipe.unet)
-    vae, text_encoder, unet = (copy.deepcopy(network).half() for network in networks)
-    halved = make_pipeline(
-        autoencoder=vae, text_encoder=text_encoder, tokenizer=pipe.tokenizer, denoiser=unet, scheduler=pipe.scheduler
-    )
+    parts = {**pipe.components, **{name: copy.deepcopy(own).half() for name, own in _networks(pipe).items()}}
+    halved = type(pipe)(**parts, **{name: pipe.config[name] for name in _SETTINGS if name in pipe.config})
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
         new, old = Path(made) / "new", Path(made) / "old"
@@ -65,7 +66,13 @@ def save_base(folder: Path, pipe: Any, card: Card) -> Path:
 
 def pipeline_sha256(pipe: Any) -> str:
     """A hash of the networks' tensors as they are; that of a base model loaded in float16 is its card's `sha256`."""
-    networks = {"vae": pipe.vae, "text_encoder": pipe.text_encoder, "unet": pipe.unet}
     return tensors_sha256(
-        {f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()}
+        {f"{name}.{key}": value for name, own in _networks(pipe).items() for key, value in own.state_dict().items()}
     )
+
+
+def _networks(pipe: Any) -> dict[str, nn.Module]:
+    """Autoencoder, text encoders and denoiser, without the filter of pictures."""
+    return {
+        name: part for name, part in pipe.components.items() if isinstance(part, nn.Module) and name not in SAFETY
+    }

@@ -5,6 +5,7 @@ from facewright.synthesis.context_images import add_context_images, pictures_by_
 from facewright.synthesis.contexts import (
     EmbeddedPhotos,
     contexts_from_photos,
+    embed_pack,
     embed_photos,
     fitted_contexts,
     uniform_contexts,
@@ -46,6 +47,7 @@ __all__ = [
     "balanced_contexts",
     "consistent",
     "contexts_from_photos",
+    "embed_pack",
     "embed_photos",
     "filter_contexts",
     "filter_set",

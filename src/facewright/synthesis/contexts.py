@@ -12,6 +12,8 @@ from facewright.align import Detector, open_photos, warp_face
 from facewright.align.sources import Photo
 from facewright.align.template import TEMPLATE_SIZE
 from facewright.data.embeddings import Embeddings
+from facewright.data.images import centre_crop
+from facewright.data.packs import read_pack
 from facewright.errors import ConfigError, DataError, InputError
 from facewright.synthesis.models import CropEncoder
 from facewright.synthesis.search import Candidates, Limits, choose_identities
@@ -164,6 +166,56 @@ def embed_photos(
         "encoder_sha256": encoder.sha256,
     }
     return EmbeddedPhotos(Embeddings(tuple(names), np.concatenate(parts), provenance), tuple(refused))
+
+
+def embed_pack(
+    pack: Path,
+    encoder: CropEncoder,
+    *,
+    held_out: bool = False,
+    mirror: bool = False,
+    batch: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Embeddings:
+    """Embed the faces of a pack that trainings see, or those that none may see.
+
+    Args:
+        pack: folder written by `facewright.align.pack_faces`; the central 112 px of its pictures are embedded.
+        encoder: makes the embeddings.
+        held_out: the held-out people instead of the others.
+        mirror, batch, progress: as of `embed_photos`.
+
+    Returns:
+        Embeddings named "<person>/<row>", or "<row>" where nobody knows who it is.
+
+    Raises:
+        DataError: the pack is damaged.
+        InputError: it holds nobody of that part.
+    """
+    if batch < 1:
+        raise ConfigError(f"batch must be at least 1, got {batch}")
+    faces = read_pack(pack)
+    rows = faces.where(held_out=held_out)
+    rows = rows[faces.sources[rows] >= 0]
+    if not len(rows):
+        raise InputError(f"{pack}: nobody is {'held out' if held_out else 'left to train on'}; pack more people")
+    parts = []
+    for start in range(0, len(rows), batch):
+        crops = centre_crop(faces.images[rows[start : start + batch]], TEMPLATE_SIZE)
+        parts.append(encoder.embed(crops, batch=batch, mirror=mirror))
+        if progress is not None:
+            progress(min(start + batch, len(rows)), len(rows))
+    people = [f"{label:06d}/" if label >= 0 else "" for label in faces.labels[rows].tolist()]
+    names = tuple(f"{person}{row:06d}" for person, row in zip(people, rows.tolist(), strict=True))
+    provenance = {
+        "kind": "pack",
+        "source": pack.name,
+        "held_out": held_out,
+        "mirror": mirror,
+        "encoder": encoder.name,
+        "encoder_sha256": encoder.sha256,
+    }
+    return Embeddings(names, np.concatenate(parts), provenance)
 
 
 def contexts_from_photos(

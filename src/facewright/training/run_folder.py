@@ -1,10 +1,15 @@
 """The folder of a training run: `config.json`, `metrics.jsonl`, `last.pt` and `best.pt`."""
 
+import errno
 import json
 import logging
 import os
 import pickle
+import re
 import time
+import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, fields
@@ -20,6 +25,8 @@ from facewright.training.schedule import Schedule
 log = logging.getLogger(__name__)
 
 LAST, BEST = "last.pt", "best.pt"
+_BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, KeyError, ValueError, EOFError, NotImplementedError)
+"""What readers raise on bytes that are no checkpoint."""
 
 
 class RunFolder:
@@ -101,23 +108,42 @@ class RunFolder:
         """Read a checkpoint; nothing in it is executed.
 
         Raises:
-            DataError: the file is damaged or no checkpoint.
+            DataError: the file is cut short or damaged, holds code, or is no checkpoint.
         """
         path = self.path / name
+        damaged = self._unusable(name, "it is cut short, damaged or no checkpoint")
         try:
-            state = torch.load(path, map_location=device, weights_only=True)
+            with zipfile.ZipFile(path) as opened:
+                if opened.testzip() is not None:  # torch does not look at the checksums
+                    raise damaged
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about pickles that it refuses in the next moment
+                state = torch.load(path, map_location=device, weights_only=True)
+        except torch.OutOfMemoryError:
+            raise
         except pickle.UnpicklingError as error:
-            raise DataError(f"{path} is no checkpoint; delete it to start the run anew") from error
-        except (RuntimeError, KeyError, ValueError, EOFError) as error:
-            raise self.unfit(name, error) from error
+            named = re.search(r"GLOBAL ([\w.]+)", str(error))
+            code = f"{named[1]}, which is code" if named else "something other than tensors and plain values"
+            raise self._unusable(name, f"it holds {code}: refused, nothing was run") from error
+        except _BROKEN as error:
+            raise damaged from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # what a place outside the file gives
+                raise
+            raise damaged from error
         if not isinstance(state, dict):
-            raise DataError(f"{path} is no checkpoint; delete it to start the run anew")
+            raise damaged
         return state
 
     def unfit(self, name: str, error: Exception) -> DataError:
-        """What to say of a checkpoint that cannot be resumed from."""
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return DataError(f"{self.path / name} cannot be resumed from ({reason}); delete it to start the run anew")
+        """What to say of a checkpoint whose content does not fit the run that is to go on."""
+        found = re.search(r"(?:key\(s\) in state_dict: \"|size mismatch for )([\w.]+)", str(error))
+        first = found[1] if found else error.args[0] if isinstance(error, KeyError) else None
+        where = "" if first is None else f", first in {first!r}"
+        return self._unusable(name, f"it was saved by another network, optimiser or version{where}")
+
+    def _unusable(self, name: str, reason: str) -> DataError:
+        return DataError(f"{self.path / name} cannot be resumed from: {reason}; delete it to start the run anew")
 
     def add_metrics(self, images: int, values: Mapping[str, float]) -> None:
         """Add a row: images seen, the time, and the values.

@@ -30,7 +30,7 @@ def read_example(payload: bytes, where: str) -> dict[str, Feature]:
                 if kind in (1, 3) and isinstance(values, bytes):
                     found.update({name.decode(): first for first in _first(kind, values)})
     except (IndexError, ValueError) as error:
-        raise DataError(f"{where}: not a tf.train.Example ({error}); the file is damaged") from error
+        raise DataError(f"{where}: not a tf.train.Example ({error}); fetch the file again") from error
     return found
 
 

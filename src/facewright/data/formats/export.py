@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from facewright.data.formats.detect import FORMATS
-from facewright.data.formats.pair_bin import draw_pairs, write_pair_bin
+from facewright.data.formats.pair_bin import are_pairs, draw_pairs, write_pair_bin
 from facewright.data.formats.parquet import write_parquet
 from facewright.data.formats.pixels import Decoder
-from facewright.data.formats.records import Record, Records, picture_suffix
+from facewright.data.formats.records import Record, Records, picture_suffix, unless_skipped
 from facewright.data.formats.set_folder import write_folder, write_list, write_set
 from facewright.data.formats.webdataset import write_webdataset
 from facewright.data.formats.write_recordio import write_recordio
@@ -23,6 +23,7 @@ from facewright.errors import ConfigError, DataError, InputError
 from facewright.training.atomic import atomic_path
 
 REASONS_KEPT = 20
+BY_PERSON = ("folder", "set")  # formats that put the pictures of a person side by side
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,11 @@ def export_records(
     """Write all records in another format, whole or not at all.
 
     Order and labels are kept, except that a folder, a set and grouped RecordIO put the pictures of an identity side
-    by side. Records of a set of pairs are written with labels 1 (match) and 0; from any format that keeps the order
-    they can be written as pairs again.
+    by side. Those refuse a set of pairs, whose labels 1 (match) and 0 name no people; every other format keeps its
+    order, from which it can be written as a .bin again.
+
+    What `damaged` skips are records that cannot be read, or with `decode` not decoded. A set whose records cannot be
+    told apart is refused when it is opened, see `Records`.
 
     Args:
         records: what to write.
@@ -76,6 +80,7 @@ def export_records(
         progress: called with (done, total).
 
     Raises:
+        ConfigError: damaged pictures of pairs are to be skipped.
         InputError: `out` is taken, or the set does not suit the format or holds no pictures.
         DataError: a damaged record that is not to be skipped, or a set of which nothing is left.
     """
@@ -84,6 +89,7 @@ def export_records(
         raise InputError(f"{out}: already there; nothing is overwritten, give a new name")
     if records.latents:
         raise InputError(f"{records.path}: holds tensors, and only pictures are exported; decode them first")
+    _check_pairs(records, config)
     report = ExportReport()
     if config.to == "bin":
         with atomic_path(out) as temporary:
@@ -133,8 +139,10 @@ def _read(
             if config.decode:
                 decoder.decode(record.image, records.where(number))
         except DataError as error:
-            if config.damaged == "refuse":
+            if _in_pairs(records, config):
                 raise
+            if config.damaged == "refuse":
+                raise unless_skipped(error) from error
             report.skipped += 1
             if len(report.reasons) < REASONS_KEPT:
                 report.reasons.append(str(error))
@@ -147,12 +155,35 @@ def _read(
             progress(done, len(order))
 
 
+def _in_pairs(records: Records, config: ExportConfig) -> bool:
+    return records.pairs or config.to == "bin"
+
+
+def _check_pairs(records: Records, config: ExportConfig) -> None:
+    """Refuse what would take pairs for people, or people for pairs."""
+    if config.damaged == "skip" and _in_pairs(records, config):
+        raise ConfigError(
+            "a pair cannot lose a picture; refuse damaged records, or skip them in an export of the labelled set"
+        )
+    if records.pairs and (config.to in BY_PERSON or config.grouped):
+        form = "grouped RecordIO" if config.grouped else f"the format {config.to}"
+        kept = ", ".join(name for name in FORMATS if name not in BY_PERSON)
+        raise InputError(
+            f"{records.path}: its labels say whether the two pictures of a pair match, and {form} would make two people"
+            f" of them; choose one that keeps the order: {kept}"
+        )
+    if records.pairs and config.pairs is not None:
+        raise InputError(f"{records.path}: holds pairs, and pairs are drawn from labelled people; leave --pairs out")
+    if config.to == "bin" and config.pairs is None and (records.labels >= 0).all() and not are_pairs(records.labels):
+        raise InputError(
+            f"{records.path}: holds labelled people, and a .bin holds pairs; give how many to draw, as in --pairs 6000"
+        )
+
+
 def _pairs(
     records: Records, config: ExportConfig, report: ExportReport, progress: Callable[[int, int], None] | None
 ) -> Iterator[Record]:
     """Records in pairs with labels 1 and 0: drawn, or as they are."""
-    if config.damaged == "skip":
-        raise ConfigError("a pair cannot lose a picture; refuse damaged records, or drop them in an earlier export")
     if config.pairs is None:
         yield from _read(records, np.arange(len(records)), config, report, progress)
         return

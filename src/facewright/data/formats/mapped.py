@@ -38,7 +38,7 @@ def _map(path: Path) -> mmap.mmap:
     except ValueError as error:
         raise DataError(f"{path}: the file is empty; fetch it again") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it") from error
 
 
 def read_text(path: Path) -> str:

@@ -57,7 +57,7 @@ def write_pair_bin(records: Iterable[Record], path: Path) -> None:
     """Write pairs as a .bin of byte strings and booleans, which every public reader takes.
 
     Args:
-        records: pictures 2 k and 2 k + 1 are pair k; their label is 1 where they match, else 0.
+        records: pictures 2 k and 2 k + 1 are pair k; their label is 1 where they match, else 0, see `are_pairs`.
         path: of the file; the pictures are held in memory until it is written.
     """
     pictures: list[bytes] = []
@@ -65,12 +65,13 @@ def write_pair_bin(records: Iterable[Record], path: Path) -> None:
     for record in records:
         pictures.append(record.image)
         labels.append(record.label)
-    if len(labels) % 2 or labels[::2] != labels[1::2] or not set(labels) <= {0, 1}:
-        raise DataError(
-            f"{path}: a .bin holds pairs, so two pictures in a row share a label of 0 or 1; draw pairs first"
-        )
     with path.open("wb") as opened:
         pickle.dump((pictures, [label == 1 for label in labels[::2]]), opened, protocol=4)
+
+
+def are_pairs(labels: np.ndarray) -> bool:
+    """Whether labels (N,) may be those of pairs: 0 or 1, and the same for pictures 2 k and 2 k + 1."""
+    return len(labels) % 2 == 0 and bool(np.isin(labels, (0, 1)).all()) and np.array_equal(labels[::2], labels[1::2])
 
 
 def draw_pairs(labels: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -129,11 +130,12 @@ def _flags(matches: object, path: Path) -> list[bool]:
 
 def _image(picture: object, where: str) -> bytes:
     """The encoded bytes of one picture: a byte string or a flat array of uint8."""
+    kind = "nothing" if picture is None or picture == b"" else f"a value of {type(picture).__name__}"
     if isinstance(picture, PickledArray):
         array = picture.array(where)
-        if array.dtype != np.uint8 or max(array.shape, default=0) != array.size:
-            raise DataError(f"{where}: {array.dtype} {array.shape}, expected the bytes of an encoded picture")
-        picture = array.tobytes()
+        kind = f"an array of {array.dtype} {array.shape}"
+        if array.dtype == np.uint8 and max(array.shape, default=0) == array.size:
+            picture = array.tobytes()
     if not isinstance(picture, bytes | bytearray) or not picture:
-        raise DataError(f"{where}: {type(picture).__name__}, expected the bytes of an encoded picture")
+        raise DataError(f"{where}: holds {kind}, expected the bytes of an encoded picture; fetch the file again")
     return bytes(picture)

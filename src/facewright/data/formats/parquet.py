@@ -86,7 +86,7 @@ class Parquet(Records):
             raise DataError(f"{where}: its group of rows is damaged ({error}); fetch the file again") from error
         image, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         if not isinstance(image, bytes) or not image:
-            raise DataError(f"{where}: holds no bytes of a picture; files that a path points to are not opened")
+            raise DataError(f"{where}: holds no bytes of a picture, and no path is followed; write them into the file")
         return Record(image, int(self.labels[number]), name or str(number))
 
     def where(self, number: int) -> str:

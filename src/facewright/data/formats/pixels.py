@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from facewright.errors import DataError
 
@@ -43,7 +43,7 @@ class Decoder:
                 self._scratch = np.empty(needed, np.uint8)
                 return _decode_jpeg(image, self._scratch)
         except _UNREADABLE as error:
-            raise DataError(f"{where}: not a readable picture ({error}); replace it or skip damaged records") from error
+            raise unreadable(error, where) from error
 
 
 def picture_size(image: bytes, where: str) -> tuple[int, int]:
@@ -52,7 +52,13 @@ def picture_size(image: bytes, where: str) -> tuple[int, int]:
         with Image.open(io.BytesIO(image)) as opened:
             return opened.height, opened.width
     except _UNREADABLE as error:
-        raise DataError(f"{where}: not a readable picture ({error}); replace it or skip damaged records") from error
+        raise unreadable(error, where) from error
+
+
+def unreadable(error: Exception, where: str) -> DataError:
+    """What to raise for a picture that Pillow or libjpeg cannot read, whose own words may name an address in memory."""
+    reason = "its kind is not known" if isinstance(error, UnidentifiedImageError) else error
+    return DataError(f"{where}: not a readable picture ({reason}); replace it")
 
 
 def _decode_jpeg(image: bytes, scratch: np.ndarray) -> Any:
@@ -62,5 +68,5 @@ def _decode_jpeg(image: bytes, scratch: np.ndarray) -> Any:
 def _decode_other(image: bytes, where: str) -> np.ndarray:
     with Image.open(io.BytesIO(image)) as opened:
         if opened.width * opened.height > LARGEST:
-            raise DataError(f"{where}: a picture of {opened.width} x {opened.height} px is too large to be a face")
+            raise DataError(f"{where}: a picture of {opened.width} x {opened.height} px is too large to be a face; replace it")
         return np.asarray(opened.convert("RGB"))

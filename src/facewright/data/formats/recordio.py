@@ -49,11 +49,12 @@ class RecordIO(Records):
         self._files = MappedFiles()
         mapped = self._files.get(path)
         index = path.with_suffix(".idx")
-        keys, starts = _read_index(index, len(mapped)) if index.is_file() else _scan(mapped, path)
-        order = np.argsort(starts)
-        ends = np.empty_like(starts)
+        keys, starts = _read_index(index) if index.is_file() else _scan(mapped)
+        inside = np.flatnonzero((starts % 4 == 0) & (starts + FRAME.size <= len(mapped)))
+        order = inside[np.argsort(starts[inside])]
+        ends = starts.copy()  # no room for a record that is not in the file, which reading it says
         ends[order] = np.append(starts[order][1:], len(mapped))
-        if starts[order[0]] != 0:
+        if len(order) and starts[order[0]] != 0:
             raise DataError(f"{index}: no line leads to the first record of {path.name}; restore the index")
         self._keys, self._starts, self._ends = keys, starts, ends
         self._rows = self._picture_rows(indexed=index.is_file())
@@ -67,7 +68,7 @@ class RecordIO(Records):
         where = f"{self.path}: record {number} (key {name})"
         body = self._body(row, where)
         if not body.image:
-            raise DataError(f"{where}: holds no picture; the file is damaged")
+            raise DataError(f"{where}: holds no picture; fetch the file and its index again")
         return Record(body.image, whole_label(body.labels[0], where), name)
 
     def where(self, number: int) -> str:
@@ -90,33 +91,50 @@ class RecordIO(Records):
         return whole_label(self._body(int(self._rows[number]), where).labels[0], where)
 
     def _body(self, row: int, where: str) -> Body:
-        mapped = self._files.get(self.path)
-        return parse_body(read_frames(mapped, self._starts.item(row), self._ends.item(row), where), where)
+        mapped, start, end = self._files.get(self.path), self._starts.item(row), self._ends.item(row)
+        if start == end:
+            raise DataError(
+                f"{where}: starts at byte {start}, where a file of {len(mapped)} bytes has no record; fetch the file"
+                " and its index again"
+            )
+        return parse_body(read_frames(mapped, start, end, where), where)
 
     def _picture_rows(self, *, indexed: bool) -> np.ndarray:
-        """Which rows of the index hold pictures."""
-        if not indexed:
-            return np.array([row for row in range(len(self._keys)) if not self._is_structure(row)], np.int64)
-        zero = np.flatnonzero(self._keys == 0)
-        if not len(zero) or not self._is_structure(int(zero[0])):
-            return np.arange(len(self._keys))
+        """Which rows of the index hold pictures, or are damaged and may have held one."""
+        if indexed:
+            zero = np.flatnonzero(self._keys == 0)
+            grouped = self._is_structure(zero.item(0)) if len(zero) else False
+            if grouped is False:
+                return np.arange(len(self._keys))
+            if grouped and (rows := self._promised_rows(zero.item(0))) is not None:
+                return rows
+        return np.array([row for row in range(len(self._keys)) if not self._is_structure(row)], np.int64)
+
+    def _promised_rows(self, header: int) -> np.ndarray | None:
+        """The rows before the identity records, as key 0 says; None where damage hides whether that is true."""
         where = f"{self.path}: header record (key 0)"
-        promised = self._body(int(zero[0]), where).labels
+        promised = self._body(header, where).labels
         rows = np.flatnonzero(self._keys != 0)
         rows = rows[np.argsort(self._keys[rows])]
         keys = np.append(self._keys[rows], self._keys[rows[-1]] + 1) if len(rows) else np.array([1])
         for place in np.flatnonzero(keys.astype(np.float32) == np.float32(promised[0])).tolist():
-            before = place == 0 or not self._is_structure(int(rows[place - 1]))
+            before = place > 0 and self._is_structure(int(rows[place - 1]))
             after = place == len(rows) or self._is_structure(int(rows[place]))
-            if before and after and len(promised) > 1 and np.float32(keys[-1]) == np.float32(promised[1]):
+            if before is None or after is None:
+                return None
+            if not before and after and len(promised) > 1 and np.float32(keys[-1]) == np.float32(promised[1]):
                 return np.sort(rows[:place])
         raise DataError(
             f"{where}: promises identity records with keys {promised[0]:.0f} up to {promised[-1]:.0f}, which the index"
-            " and the records there contradict; the file is damaged"
+            " and the records there contradict; fetch the file and its index again"
         )
 
-    def _is_structure(self, row: int) -> bool:
-        body = self._body(row, f"{self.path}: key {self._keys[row]}")
+    def _is_structure(self, row: int) -> bool | None:
+        """Whether a record tells the structure and holds no picture; None where it is damaged."""
+        try:
+            body = self._body(row, "")
+        except DataError:
+            return None
         return len(body.labels) > 1 and not body.image
 
 
@@ -134,31 +152,33 @@ def read_frames(data: mmap | bytes, start: int, end: int, where: str) -> bytes:
         magic, word = FRAME.unpack_from(data, place)
         flag, length = word >> LENGTH_BITS, word & LONGEST
         if magic != MAGIC or flag not in ((1, 0) if not parts else (2, 3)):
-            raise DataError(f"{where}: no RecordIO frame at byte {place}; the file or its index is damaged")
+            raise DataError(f"{where}: no RecordIO frame at byte {place}; fetch the file and its index again")
         body = place + FRAME.size
         place = body + (length + 3) // 4 * 4
         if place > end:
             raise DataError(
-                f"{where}: claims {length} bytes, but {end - body} are left for it; the file is cut short or damaged"
+                f"{where}: claims {length} bytes, but {end - body} are left for it; fetch the file and its index again"
             )
         parts.append(data[body : body + length])
         if flag in (0, 3):
             break
     if place != end:
-        raise DataError(f"{where}: ends at byte {place}, but the next record of the index starts at {end}")
+        raise DataError(
+            f"{where}: ends at byte {place}, but the next record starts at {end}; fetch the file and its index again"
+        )
     return parts[0] if len(parts) == 1 else MAGIC_BYTES.join(parts)
 
 
 def parse_body(data: bytes, where: str) -> Body:
     """Take a body apart: labels, id and picture."""
     if len(data) < HEADER.size:
-        raise DataError(f"{where}: {len(data)} bytes are too few for a header of {HEADER.size}; the file is damaged")
+        raise DataError(f"{where}: {len(data)} bytes are too few for a header of {HEADER.size}; fetch the file again")
     flag, label, number, _ = HEADER.unpack_from(data)
     if flag == 0:
         return Body((label,), number, data[HEADER.size :])
     start = HEADER.size + 4 * flag
     if start > len(data):
-        raise DataError(f"{where}: promises {flag} labels in {len(data)} bytes; the file is damaged")
+        raise DataError(f"{where}: promises {flag} labels in {len(data)} bytes; fetch the file again")
     return Body(struct.unpack_from(f"<{flag}f", data, HEADER.size), number, data[start:])
 
 
@@ -191,8 +211,8 @@ def _occurrences(body: bytes) -> list[int]:
     return found
 
 
-def _read_index(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Keys and offsets of an .idx for a file of `size` bytes, (N,) int64 each."""
+def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and offsets of an .idx, (N,) int64 each."""
     lines = read_text(path).splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
@@ -209,29 +229,34 @@ def _read_index(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
         if counts.max() > 1:
             value = pairs[first[np.argmax(counts)], column]
             raise DataError(f"{path}: the {what} {value} occurs {counts.max()} times; restore the index")
-    wrong = (pairs[:, 1] % 4 != 0) | (pairs[:, 1] + FRAME.size > size)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(
-            f"{path}, line {row + 1}: key {pairs[row, 0]} lies at byte {pairs[row, 1]}, which is no start of a"
-            f" record in a file of {size} bytes; the .rec is cut short or the index belongs to another file"
-        )
     return pairs[:, 0].copy(), pairs[:, 1].copy()
 
 
-def _scan(mapped: mmap, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and offsets of all records of a file without an index."""
+def _scan(mapped: mmap) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and offsets of all records of a file without an index, damaged ones among them."""
     starts: list[int] = []
     place, inside = 0, False
     while place < len(mapped):
-        where = f"{path}: record {len(starts)}"
-        if place + FRAME.size > len(mapped):
-            raise DataError(f"{where}: cut short at byte {len(mapped)}; fetch the file again")
-        magic, word = FRAME.unpack_from(mapped, place)
-        if magic != MAGIC:
-            raise DataError(f"{where}: no RecordIO frame at byte {place}; the file is damaged")
         if not inside:
             starts.append(place)
-        inside = word >> LENGTH_BITS in (1, 2)
-        place += FRAME.size + ((word & LONGEST) + 3) // 4 * 4
+        magic, word = FRAME.unpack_from(mapped, place) if place + FRAME.size <= len(mapped) else (0, 0)
+        end = place + FRAME.size + ((word & LONGEST) + 3) // 4 * 4
+        if magic != MAGIC:
+            place, inside = _next_start(mapped, place + 4), False
+        elif end != len(mapped) and mapped[end : end + 4] != MAGIC_BYTES:  # its length is wrong, or what follows
+            place = min(end, _next_start(mapped, place + FRAME.size))
+            inside = place == end and word >> LENGTH_BITS in (1, 2)
+        else:
+            place, inside = end, word >> LENGTH_BITS in (1, 2)
     return np.arange(len(starts)), np.array(starts, np.int64)
+
+
+def _next_start(mapped: mmap, place: int) -> int:
+    """Where the next record starts, from `place` on: no body has the magic word on a multiple of 4."""
+    while (place := mapped.find(MAGIC_BYTES, place)) >= 0:
+        if place % 4 == 0 and place + FRAME.size <= len(mapped):
+            _, word = FRAME.unpack_from(mapped, place)
+            if word >> LENGTH_BITS in (0, 1):
+                return place
+        place += 1
+    return len(mapped)

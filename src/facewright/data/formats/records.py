@@ -34,8 +34,9 @@ class Record:
 class Records(ABC):
     """The pictures of one data set; opened by `open_records`.
 
-    Reading checks what it touches: a damaged record raises DataError naming file and record, and none is left out.
-    Any number of threads may read at once.
+    Opening refuses what leaves no way to tell the records apart. Reading checks what it touches: a damaged record, or
+    one that an index puts past the end of its file, raises DataError naming file and record, and none is left out. Any
+    number of threads may read at once.
     """
 
     format: str
@@ -139,6 +140,11 @@ def whole_label(value: float | str, where: str) -> int:
     return whole
 
 
+def unless_skipped(error: DataError) -> DataError:
+    """The error of a damaged record where it is refused: its own cure, or to skip it."""
+    return DataError(f"{error}, or skip damaged records")
+
+
 def index_name(record: Record) -> str:
     """The record's name for a line of an index; DataError where it would break the line."""
     if any(character in record.name for character in "\t\r\n"):
@@ -157,4 +163,4 @@ def picture_suffix(image: bytes, where: str) -> str:
             return suffix
     if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
         return ".webp"
-    raise DataError(f"{where}: no JPEG, PNG, WebP or BMP; replace it or skip damaged records")
+    raise DataError(f"{where}: no JPEG, PNG, WebP or BMP; replace it")

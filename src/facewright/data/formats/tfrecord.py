@@ -66,10 +66,10 @@ class TFRecord(Records):
         features = read_example(payload, where)
         image = next((features[name] for name in IMAGE_FEATURES if name in features), None)
         if not isinstance(image, bytes) or not image:
-            raise DataError(f"{where}: has no feature `image` or `tensor` of bytes, only {sorted(features)}")
+            raise DataError(f"{where}: has no feature `image` or `tensor` of bytes, only {sorted(features)}; make it again")
         listed, own = rows.labels[number], _own_label(features, where)
         if listed == UNKNOWN and own is None:
-            raise DataError(f"{where}: has no label, nor has its index; give the list of paths and labels")
+            raise DataError(f"{where}: has no label, nor has its index; put the list of paths and labels beside it, labels.txt")
         if own is not None and listed not in (UNKNOWN, own):
             raise DataError(f"{where}: has label {own}, but {self.path} says {listed}; restore the index")
         return Record(image, listed if own is None else own, rows.name(number))
@@ -95,6 +95,8 @@ class TFRecord(Records):
         mapped, offset, count = self._files.get(shard), 0, 0
         while offset < len(mapped):
             self._rows.add(shard, offset)
+            if offset + START.size > len(mapped):
+                break  # cut short, as reading it says
             offset += OVERHEAD + _length(mapped, offset, f"{shard}: record {count} at byte {offset}")
             count += 1
 
@@ -103,23 +105,16 @@ class TFRecord(Records):
             raise DataError(f"{self.path}: lists no record; restore it")
         if (repeated := self._rows.repeated()) is not None:
             raise DataError(f"{self.where(repeated)}: is listed twice; restore the index")
-        sizes = [len(self._files.get(shard)) for shard in self._rows.shards]
-        beyond = np.asarray(self._rows.offsets) + OVERHEAD > np.array(sizes)[np.asarray(self._rows.places)]
-        if beyond.any():
-            number = int(np.argmax(beyond))
-            raise DataError(
-                f"{self.where(number)}: lies beyond the end of the shard, which has {sizes[self._rows.places[number]]}"
-                " bytes; the shard is cut short or the index belongs to another"
-            )
 
 
 def read_payload(mapped: mmap | bytes, offset: int, where: str) -> bytes:
     """The payload of the record at `offset`; DataError where it is cut short or a CRC differs."""
-    length = _length(mapped, offset, where)
-    start = offset + START.size
+    length, start = _length(mapped, offset, where), offset + START.size
+    if start + length + CHECK.size > len(mapped):
+        raise DataError(f"{where}: claims {length} bytes, more than the file has left; fetch the file again")
     payload = mapped[start : start + length]
     if CHECK.unpack_from(mapped, start + length)[0] != masked_crc(payload):
-        raise DataError(f"{where}: the CRC of its {length} bytes is wrong; the file is damaged")
+        raise DataError(f"{where}: the CRC of its {length} bytes is wrong; fetch the file again")
     return payload
 
 
@@ -131,19 +126,17 @@ def read_latent(record: Record, *, shape: tuple[int, ...] = (3, 32, 32)) -> np.n
     """
     wanted = 4 * int(np.prod(shape))
     if len(record.image) != wanted:
-        raise DataError(f"{record.name}: {len(record.image)} bytes are no float32 tensor {shape} of {wanted} bytes")
+        raise DataError(f"{record.name}: {len(record.image)} bytes are no float32 tensor {shape} of {wanted} bytes; give its shape")
     return np.frombuffer(record.image, "<f4").reshape(shape)
 
 
 def _length(mapped: mmap | bytes, offset: int, where: str) -> int:
-    """Length of the payload at `offset`, once its CRC was checked and it fits the file."""
-    if offset + OVERHEAD > len(mapped):
-        raise DataError(f"{where}: cut short at byte {len(mapped)}; fetch the file again")
+    """Length of the payload at `offset`, once its CRC was checked."""
+    if offset + START.size > len(mapped):
+        raise DataError(f"{where}: the file ends at byte {len(mapped)}; fetch it and its index again")
     length, crc = START.unpack_from(mapped, offset)
     if crc != masked_crc(mapped[offset : offset + 8]):
-        raise DataError(f"{where}: the CRC of its length is wrong; the file is damaged, or the offset is of another")
-    if offset + OVERHEAD + length > len(mapped):
-        raise DataError(f"{where}: claims {length} bytes, more than the file has left; fetch the file again")
+        raise DataError(f"{where}: the CRC of its length is wrong; fetch the file and its index again")
     return int(length)
 
 
@@ -152,6 +145,6 @@ def _own_label(features: dict[str, bytes | int], where: str) -> int | None:
     label = features.get("label")
     if isinstance(label, bytes):
         if len(label) != LABEL.size:
-            raise DataError(f"{where}: its feature `label` has {len(label)} bytes, expected 4 of an int32")
+            raise DataError(f"{where}: its feature `label` has {len(label)} bytes, expected 4 of an int32; make it again")
         label = int(LABEL.unpack(label)[0])
     return None if label is None else whole_label(label, where)

@@ -30,16 +30,17 @@ class WebDataset(Records):
         super().__init__(path)
         self._files = MappedFiles()
         self._places: list[tuple[Path, int, int, str]] = []  # shard, first byte and length of the picture, key
+        self._broken: dict[int, DataError] = {}  # why the sample of this number is damaged
         labels: list[int] = []
         for shard in sorted(path.glob("*.tar")) if path.is_dir() else [path]:
             for key, members in _samples(shard):
-                where = f"{shard}: sample {key}"
-                pictures = [suffix for suffix in members if suffix in PICTURE_SUFFIXES]
-                if len(pictures) != 1:
-                    raise DataError(f"{where}: has {len(pictures)} pictures, expected one; make the shard again")
-                member = members[pictures[0]]
-                self._places.append((shard, member.offset_data, member.size, key))
-                labels.append(self._read_label(shard, members, where))
+                try:
+                    (start, length), label = self._read_members(shard, members, f"{shard}: sample {key}")
+                except DataError as error:
+                    self._broken[len(labels)] = error
+                    start, length, label = 0, 0, -1
+                self._places.append((shard, start, length, key))
+                labels.append(label)
         if not labels:
             raise DataError(f"{path}: holds no sample; fetch it again")
         self.labels = np.array(labels, np.int64)
@@ -48,6 +49,8 @@ class WebDataset(Records):
         return len(self._places)
 
     def read(self, number: int) -> Record:
+        if number in self._broken:
+            raise DataError(str(self._broken[number]))
         shard, start, length, key = self._places[number]
         image = self._files.get(shard)[start : start + length]
         if not image:
@@ -57,6 +60,15 @@ class WebDataset(Records):
     def where(self, number: int) -> str:
         return f"{self._places[number][0]}: sample {self._places[number][3]} (record {number})"
 
+    def _read_members(
+        self, shard: Path, members: dict[str, tarfile.TarInfo], where: str
+    ) -> tuple[tuple[int, int], int]:
+        """First byte and length of the picture of a sample, and its label."""
+        pictures = [member for suffix, member in members.items() if suffix in PICTURE_SUFFIXES]
+        if len(pictures) != 1:
+            raise DataError(f"{where}: has {len(pictures)} pictures, expected one; make the shard again")
+        return (pictures[0].offset_data, pictures[0].size), self._read_label(shard, members, where)
+
     def _read_label(self, shard: Path, members: dict[str, tarfile.TarInfo], where: str) -> int:
         member = members.get(".cls", members.get(".json"))
         if member is None:
@@ -65,7 +77,7 @@ class WebDataset(Records):
         try:
             value = text.decode("utf-8").strip() if ".cls" in members else json.loads(text)["label"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{where}: no label can be read from {member.name} ({error})") from error
+            raise DataError(f"{where}: no label can be read from {member.name} ({error}); make the shard again") from error
         return whole_label(value if isinstance(value, int | float | str) else str(value), where)
 
 

@@ -1,6 +1,7 @@
 """Write RecordIO: .rec, .idx, .lst and InsightFace's `property`."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,9 @@ def write_recordio(records: Iterable[Record], out: Path, *, grouped: bool = Fals
             label = record.label
             if label >= EXACT:
                 raise DataError(f"{record.name}: label {label} is not exact as float32, which RecordIO keeps it in")
-            if not groups:
-                size = picture_size(record.image, record.name)
+            if not any(size):
+                with suppress(DataError):  # a picture is copied as it is, so another one tells the size
+                    size = picture_size(record.image, record.name)
             if label in groups and groups[label][1] != key and grouped:
                 raise DataError(f"{record.name}: the pictures of identity {label} do not follow one another")
             groups.setdefault(label, [key, key])[1] = key + 1
