@@ -5,8 +5,8 @@
 
 All weights are random but those of the face finder; the tokenizer has 49,408 entries, of which few are words. The
 photos, one a person, are faces of people who do not exist, drawn by the bundled generator and laid on a canvas. Each
-row has processes of its own, of whose figures the medians are told; each loads its models, draws a picture of one step
-to warm up, then the measured one, by the same calls as `facewright personalise`. The plain row imports diffusers and
+row has processes of its own, of whose figures the medians are told; each draws a picture of one step to warm up, then
+the measured one, by the same calls as `facewright personalise`. The plain row imports diffusers and
 nothing of facewright.
 
 Columns, in seconds for all people of the picture together: `align` reads the photos, finds the faces and warps them;
@@ -15,8 +15,8 @@ as often as a picture needs it (with regions once more a person). Each is the me
 `picture` is everything from the photo to the pixels; `share` what the four take of it. `at 50` is that share computed
 for 50 steps, from the median time of a step. `peak` is that of the whole process, Python and torch included (on a GPU
 what torch held there), `spread` how far the peaks of a row's processes lie apart, `against plain` the ratio to the
-plain row. `let go` frees face finder, encoder and mapper before drawing; otherwise they are kept, as the command keeps
-them.
+plain row. As the command does, encoder and mapper make everybody's words before the base model is loaded and are freed
+then, the face finder stays; `kept` is the row where all of them stay.
 """
 
 import argparse
@@ -50,7 +50,7 @@ class Case:
     guidance: float
     device: str
     regions: bool = False
-    let_go: bool = False
+    kept: bool = False
     quick: bool = False
 
     @property
@@ -59,7 +59,7 @@ class Case:
         if not self.people:
             return "plain diffusers"
         person = "one person" if self.people == 1 else f"{self.people} people"
-        return person + ", regions" * self.regions + ", let go" * self.let_go
+        return person + ", regions" * self.regions + ", kept" * self.kept
 
     @property
     def name(self) -> str:
@@ -70,9 +70,9 @@ class Case:
 
 def measure(case: Case, folder: Path) -> dict[str, Any]:
     """Take one measurement in this process."""
-    pipe = make_pipeline(folder, precision=case.precision, device=case.device)
-    drawing = PeopleDrawing(case, folder, pipe) if case.people else PlainDrawing(case, pipe)
+    drawing = PeopleDrawing(case, folder) if case.people else PlainDrawing(case)
     seconds = drawing.identify()
+    drawing.pipe = make_pipeline(folder, precision=case.precision, device=case.device)
     with torch.autocast(case.device, torch.bfloat16, enabled=case.precision == "autocast"):
         injected = drawing.inject()
         drawing.draw(1, lambda: None)
@@ -99,9 +99,9 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
 class PlainDrawing:
     """A picture by diffusers alone; nobody is identified."""
 
-    def __init__(self, case: Case, pipe: Any) -> None:
+    def __init__(self, case: Case) -> None:
         self.case = case
-        self.pipe = pipe
+        self.pipe: Any = None
 
     def identify(self) -> dict[str, float]:
         """Seconds of align, encode and map."""
@@ -133,12 +133,12 @@ class PlainDrawing:
 class PeopleDrawing(PlainDrawing):
     """A picture with people, by the calls of `facewright personalise`."""
 
-    def __init__(self, case: Case, folder: Path, pipe: Any) -> None:
+    def __init__(self, case: Case, folder: Path) -> None:
         from facewright.align import load_detector
         from facewright.encoders.msid import MSID, TAPS
         from facewright.personalise import Mapper, Mapping, MultiScaleEncoder
 
-        super().__init__(case, pipe)
+        super().__init__(case)
         self.photos = {name: folder / f"{name}.png" for name in NAMES[: case.people]}
         self.prompt = PROMPTS[case.people]
         self.finder: Any = load_detector()
@@ -162,8 +162,8 @@ class PeopleDrawing(PlainDrawing):
         identities, encode_s = timed(encode, self.case.device)
         words, map_s = timed(lambda: [self.mapper.words(own) for own in identities], self.case.device)
         self.subjects = [Subject(name, own) for name, own in zip(self.photos, words, strict=True)]
-        if self.case.let_go:
-            self.finder = self.encoder = self.mapper = None
+        if not self.case.kept:
+            self.encoder = self.mapper = None
         return {"align": align_s, "encode": encode_s, "map": map_s}
 
     def inject(self) -> float:
@@ -208,7 +208,7 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
     given = ("precision", "size", "steps", "guidance", "device", "quick")
     plain = Case(people=0, **{name: getattr(arguments, name) for name in given})
     one, two = replace(plain, people=1), replace(plain, people=2)
-    yield from (plain, one, replace(one, let_go=True), two, replace(two, regions=True))
+    yield from (plain, one, replace(one, kept=True), two, replace(two, regions=True))
 
 
 def combined(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def rows(asked: list[Case], taken: dict[str, dict[str, Any]]) -> Iterator[str]:
         if "failed" in figures:
             yield f"| {case.what} | {figures['failed'].replace('|', '/')} |" + " |" * 11
             continue
-        plain = taken.get(replace(case, people=0, regions=False, let_go=False).name, {})
+        plain = taken.get(replace(case, people=0, regions=False, kept=False).name, {})
         ratio = f"{figures['peak_mib'] / plain['peak_mib']:.3f}" if "peak_mib" in plain else ""
         side = " | ".join(f"{figures[f'{part}_s']:.3f}" if case.people else "" for part in parts)
         step = "" if figures["step_s"] is None else f"{figures['step_s']:.2f}"

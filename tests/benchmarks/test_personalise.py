@@ -46,7 +46,7 @@ def test_a_tokenizer_true_to_shape(script: ModuleType) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_what_is_measured_adds_up(script: ModuleType, prepared: Path) -> None:
     plain = script.Case(0, "bfloat16", 32, 2, 7.0, "cpu", quick=True)
-    both = replace(plain, people=2, regions=True, let_go=True)
+    both = replace(plain, people=2, regions=True, kept=True)
     taken = {case.name: script.combined([script.measure(case, prepared)]) for case in (plain, both)}
     own, other = taken[both.name], taken[plain.name]
     parts = [own[f"{part}_s"] for part in ("align", "encode", "map", "inject")]
@@ -61,7 +61,7 @@ def test_what_is_measured_adds_up(script: ModuleType, prepared: Path) -> None:
     table = list(script.rows([plain, both], taken))
     assert all(line.count("|") == 14 for line in table)
     assert f"{own['share_at_50']:.2%}" in table[-1]
-    assert table[-1].startswith("| 2 people, regions, let go |")
+    assert table[-1].startswith("| 2 people, regions, kept |")
     assert f"| {own['peak_mib'] / other['peak_mib']:.3f} |" in table[-1]
 
 

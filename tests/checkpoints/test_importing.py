@@ -67,9 +67,43 @@ def test_other_names_for_the_file_are_refused(tmp_path: Path, saved: Path) -> No
 def test_a_tensor_with_nan_is_not_imported(tmp_path: Path, state: State) -> None:
     state["conv1.bn.bias"][3] = float("nan")
     torch.save(state, tmp_path / "nan.pt")
-    with pytest.raises(DataError, match=r"'conv1\.bn\.bias' holds NaN"):
+    state = {f"module.{key}": value for key, value in state.items()}
+    torch.save(state, tmp_path / "nan.pt")
+    with pytest.raises(
+        DataError, match=r"nan\.pt: tensor 'module\.conv1\.bn\.bias' holds NaN or infinity.*get the file"
+    ):
         checkpoints.import_checkpoint(tmp_path / "nan.pt", tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_what_an_import_would_replace_is_kept(tmp_path: Path, app: typer.Typer) -> None:
+    one, other, out = tmp_path / "one.pt", tmp_path / "other.pt", tmp_path / "out.safetensors"
+    torch.save(filled("fastcomposer/postfuse"), one)
+    torch.save(filled("fastcomposer/postfuse", seed=1), other)
+    card = checkpoints.import_checkpoint(one, out)
+    again = checkpoints.import_checkpoint(one, out)  # the same command again is no loss
+    assert again.sha256 == card.sha256
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=r"out\.safetensors holds something else.*name another --out, or --force$"):
+        checkpoints.import_checkpoint(other, out)
+    notes = tmp_path / "notes.md"
+    notes.write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.md holds something else"):
+        checkpoints.import_checkpoint(other, tmp_path / "notes.safetensors")
+    notes.unlink()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    ended = CliRunner().invoke(app, ["import", str(other), "--out", str(out), "--force"])
+    assert ended.exit_code == 0, ended.output
+    assert read_card(out).sha256 != card.sha256
+
+
+@pytest.mark.parametrize("content", ["no weights", ""])
+def test_a_file_that_is_no_import_is_kept(tmp_path: Path, content: str) -> None:
+    torch.save(filled("fastcomposer/postfuse"), tmp_path / "one.pt")
+    (tmp_path / "out.safetensors").write_text(content)
+    with pytest.raises(InputError, match=r"out\.safetensors holds something else"):
+        checkpoints.import_checkpoint(tmp_path / "one.pt", tmp_path / "out.safetensors")
+    assert (tmp_path / "out.safetensors").read_text() == content
 
 
 @pytest.fixture
@@ -89,5 +123,7 @@ def test_commands(app: typer.Typer, tmp_path: Path, saved: Path) -> None:
     ended = CliRunner().invoke(app, ["layouts", "--json", str(tmp_path / "layouts.json")])
     assert ended.exit_code == 0
     assert "21,450,624" in ended.output
+    assert "40 layouts, 2 of them in two forms with a line each" in ended.output
     rows = json.loads((tmp_path / "layouts.json").read_text())["layouts"]
     assert {row["layout"] for row in rows} == checkpoints.LAYOUTS.keys()
+    assert len({row["network"] for row in rows if row["layout"] == "curricularface/ir_101"}) == 2

@@ -153,11 +153,41 @@ def test_missing_unexpected_and_misshaped_tensors_are_named(state: State) -> Non
     ("layout", "key", "shape", "said"),
     [
         ("arcface_torch/r50", "fc.weight", (256, 25088), "an embedding width of 256, the layout is for 512"),
-        ("arcface_torch/r50", "fc.weight", (512, 512 * 14 * 14), "a side of 224, the layout is for 112"),
-        ("tface/ir_50", "output_layer.3.weight", (512, 512 * 14 * 14), "a side of 224, the layout is for 112"),
-        ("tface/mobilefacenet", "output_layer.conv_6_dw.conv.weight", (512, 1, 8, 8), "a side of 128"),
-        ("arcface_torch/vit_t", "pos_embed", (1, 24 * 24, 256), "a side of about 216, the layout is for 108"),
-        ("f2d/msid", "pos_embed", (1, 28 * 28 + 1, 384), "a side of 224, the layout is for 112"),
+        (
+            "arcface_torch/r50",
+            "fc.weight",
+            (512, 512 * 14 * 14),
+            "pictures of 224 x 224 px, the layout is for 112 x 112 px",
+        ),
+        (
+            "arcface_torch/r50",
+            "fc.weight",
+            (512, 512 * 7 * 6),
+            "pictures of 42 cells of 16 x 16 px, such as 96 x 112 px, ",
+        ),
+        ("arcface_torch/r50", "fc.weight", (512, 512 * 53), "such as 16 x 848 px, the layout is for 112 x 112 px"),
+        ("tface/ir_152", "output_layer.3.weight", (512, 2048 * 100), "pictures of 160 x 160 px, the layout is for 112"),
+        ("tface/ir_50", "output_layer.3.weight", (512, 512 * 14 * 14), "pictures of 224 x 224 px, the layout is for"),
+        (
+            "tface/mobilefacenet",
+            "output_layer.conv_6_dw.conv.weight",
+            (512, 1, 7, 8),
+            "pictures of 112 x 128 px, the layout is for 112 x 112 px",
+        ),
+        (
+            "arcface_torch/vit_t",
+            "pos_embed",
+            (1, 24 * 24, 256),
+            "pictures of 216 to 224 px a side (24 x 24 patches of 9 px), ",
+        ),
+        (
+            "arcface_torch/vit_t",
+            "pos_embed",
+            (1, 150, 256),
+            "pictures of 150 patches of 9 px, the layout is for 108 to 116 px",
+        ),
+        ("f2d/msid", "pos_embed", (1, 28 * 28 + 1, 384), "pictures of 224 to 231 px a side (28 x 28 patches of 8 px)"),
+        ("f2d/msid", "cls_token", (1, 1, 768), "an embedding width of 768, the layout is for 384"),
         ("idiff/unet-ca", "context_emb.weight", (256, 786), "an embedding width of 786, the layout is for 512"),
         ("f2d/mapping", "i2t_first.layers.0.0.weight", (1536, 576), "an identity width of 512"),
         ("f2d/mapping", "i2t_first.fc_out.weight", (1024, 1536), "a text width of 1024, the layout is for 768"),
@@ -165,8 +195,32 @@ def test_missing_unexpected_and_misshaped_tensors_are_named(state: State) -> Non
 )
 def test_another_picture_size_or_width_is_named(layout: str, key: str, shape: tuple[int, ...], said: str) -> None:
     state = {**_meta(layout), key: torch.zeros(shape, device="meta")}
-    with pytest.raises(DataError, match=f"it was made for .*{said}.*{re.escape(key)}"):
+    with pytest.raises(DataError, match=f"it was made for .*{re.escape(said)}.*{re.escape(key)}"):
         checkpoints.load(state, layout=layout)
+
+
+@pytest.mark.parametrize("layout", [None, "arcface_torch/vit_t"])
+def test_a_transformer_of_other_patches_is_told_the_sizes_that_fit(layout: str | None) -> None:
+    state = _meta("arcface_torch/vit_t")
+    state["pos_embed"] = torch.zeros(1, 14 * 14, 256, device="meta")
+    state["patch_embed.proj.weight"] = torch.zeros(256, 3, 16, 16, device="meta")
+    said = (
+        "it was made for pictures of 224 to 239 px a side (14 x 14 patches of 16 px), the layout is for 108 to 116 px "
+        "a side (12 x 12 patches of 9 px)"
+    )
+    with pytest.raises(DataError, match=re.escape(said)):
+        checkpoints.load(state, layout=layout)
+
+
+@pytest.mark.parametrize("key", ["pos_embed", "patch_embed.proj.weight", "cls_token"])
+def test_sizes_are_not_guessed_from_tensors_without_axes(key: str) -> None:
+    with pytest.raises(DataError, match=rf"does not fit f2d/msid: of another shape or type: {re.escape(key)} \(\)"):
+        checkpoints.load({**_meta("f2d/msid"), key: torch.zeros(())}, layout="f2d/msid")
+
+
+def test_an_empty_name_of_a_layout_is_no_name(small: State) -> None:
+    with pytest.raises(InputError, match="unknown layout ''"):
+        checkpoints.load(small, layout="")
 
 
 def test_a_tensor_without_axes_is_only_mis_shaped() -> None:

@@ -85,7 +85,9 @@ def test_objects_of_other_packages_are_named(tmp_path: Path, state: State, new: 
     path = tmp_path / "weights.ckpt"
     trained = {"hyper_parameters": argparse.Namespace(lr=0.1), "state_dict": state}
     torch.save(trained, path, _use_new_zipfile_serialization=new)
-    with pytest.raises(DataError, match=r"refers to argparse\.Namespace, which is code.*save its state dict alone"):
+    with pytest.raises(
+        DataError, match=r"refers to argparse\.Namespace, which is code.*save the network's state dict alone"
+    ):
         checkpoints.load(path)
 
 
@@ -206,7 +208,9 @@ def test_a_compressed_record_is_refused(tmp_path: Path, saved: Path) -> None:
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
     witness = tmp_path / "witness"
     np.savez(tmp_path / "a.npz", weight=np.array([Calls(os.mkdir, str(witness))], dtype=object))
-    with pytest.raises(DataError, match="array 'weight' holds Python objects, which are pickles"):
+    with pytest.raises(
+        DataError, match="holds Python objects, which are pickles: refused; where it was made, save one array"
+    ):
         checkpoints.load(tmp_path / "a.npz")
     assert not witness.exists()
 
@@ -253,6 +257,30 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, said: str) -> N
     path = tmp_path / "weights.pt"
     path.write_bytes(content)
     with pytest.raises(DataError, match=said):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [([torch.zeros(2)], "holds a list, expected a mapping"), ({}, "holds no tensor, expected a mapping")],
+)
+@pytest.mark.parametrize("new", [True, False])
+def test_a_checkpoint_without_named_tensors_is_told_the_cure(
+    tmp_path: Path, saved: object, said: str, new: bool
+) -> None:
+    torch.save(saved, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
+    with pytest.raises(DataError, match=f"a.pth {said} .*; where it was made, save the network's state dict alone$"):
+        checkpoints.load(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_file_cut_short_is_said_in_the_packages_own_words(tmp_path: Path, small: State, new: bool) -> None:
+    path = tmp_path / "a.pt"
+    torch.save(small, path, _use_new_zipfile_serialization=new)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(
+        DataError, match=r"a\.pt is cut short or damaged( \(File is not a zip file\))?; get the file again$"
+    ):
         checkpoints.load(path)
 
 

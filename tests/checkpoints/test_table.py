@@ -60,6 +60,7 @@ def test_declared_counts_are_those_of_the_network(name: str) -> None:
         assert len(files) == generation.tensors == len(state.keys() - generation.added().keys())
         assert sum(p.numel() for p in network.parameters()) == generation.parameters
         assert layout.family.landmark in files
+        assert bool(generation.form) == (len(layout.generations) > 1), "several forms are told apart in words"
         assert not [name for name, _ in network.named_buffers() if name not in state]
 
 

@@ -84,6 +84,7 @@ def test_two_halves_make_the_same_as_the_whole(tmp_path: Path, small: State) -> 
     for name, state in (("whole", small), ("first", first), ("second", second)):
         torch.save(state, tmp_path / f"{name}.pt")
     one = checkpoints.import_checkpoint(tmp_path / "whole.pt", tmp_path / "one.safetensors")
+    assert checkpoints.import_checkpoint(tmp_path / "whole.pt", tmp_path / "one.safetensors").sha256 == one.sha256
     call = ["import", str(tmp_path / "first.pt"), "--decoder", str(tmp_path / "second.pt")]
     assert app.run([*call, "--out", str(tmp_path / "two.safetensors")]) == 0
     network, card = load_autoencoder(tmp_path / "two.safetensors")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.personalise.small_base import bundle
 
 from facewright.cli import doctor
 from facewright.weights import Card
@@ -23,6 +24,7 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> dict[str, Card]:
         sha256="ab" * 32,
     )
     monkeypatch.setattr("facewright.weights.bundled_cards", lambda: {"encoder": card})
+    monkeypatch.setattr("facewright.personalise.base.bundled_base", lambda: Path("nowhere"))
     return {"encoder": card}
 
 
@@ -34,7 +36,7 @@ def test_findings_are_json_and_true(cards: dict[str, Card]) -> None:
     assert found["device"] == "cpu"
     assert found["precision"]["train"] in ("bf16", "fp32")
     assert len(found["devices"]) == torch.cuda.device_count()
-    assert set(found["extras"]) == {"dlib", "face-alignment", "insightface", "mediapipe"}
+    assert set(found["extras"]) == {"dlib", "face-alignment", "insightface", "mediapipe", "personalise"}
 
 
 def test_lines_name_models_and_cures(cards: dict[str, Card]) -> None:
@@ -43,7 +45,21 @@ def test_lines_name_models_and_cures(cards: dict[str, Card]) -> None:
     text = "\n".join(doctor.describe(found))
     for said in ("research only", "lfw_accuracy: 0.971", "generator: missing", "pip install 'facewright[insightface]'"):
         assert said in text
+    assert all(f"  {kind}: not bundled; " in text for kind in ("base", "mapper"))
     assert "facewright[dlib]" not in text
+
+
+def test_bundled_base_and_mapper_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("diffusers", reason="needs the extra personalise")
+    folder = bundle(tmp_path / "bundled", monkeypatch)
+    found = json.loads(json.dumps(doctor.examine()))
+    sha256 = json.loads((folder / "base" / "facewright_card.json").read_text())["sha256"]
+    assert found["models"]["base"]["sha256"] == sha256
+    assert {"base", "mapper", "encoder", "generator"} <= found["models"].keys()
+    assert (found["missing_models"], found["not_bundled"]) == ([], [])
+    text = "\n".join(doctor.describe(found))
+    assert f"  base: small base, sha256 {sha256[:12]}" in text
+    assert "not bundled" not in text
 
 
 def test_command_prints_and_writes(cards: dict[str, Card], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

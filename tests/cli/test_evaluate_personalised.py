@@ -9,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from tests.evaluation.tiny_clip import save_tiny_clip
+from tests.personalise.small_base import bundle
 from tests.personalise.tiny_base import TEXT_WIDTH, save_tiny
 
 from facewright.cli.app import run
+from facewright.cli.evaluate_personalised_groups import spread_groups
 from facewright.personalise import Mapper, Mapping, MappingConfig, PictureConfig, draw_pictures, load_base, save_mapper
 from facewright.personalise.prompt_classifier import PromptClassifier, PromptClassifierConfig, save_prompt_classifier
 from facewright.weights.store import bundled_cards
@@ -107,7 +109,9 @@ def test_pairs_have_swaps_and_places(
     call = arguments(models, people, out, "prompt\n{} and {} on the beach\n", *more)
     assert run(call) == 0
     assert len(drawn) == 3
-    assert [path.name for path in sorted(out.iterdir())] == ["ann+bob", "ann+cleo", "ann+dan"]
+    pairs = [tuple(path.name.split("+")) for path in sorted(out.iterdir())]
+    assert pairs == sorted(spread_groups(["ann", "bob", "cleo", "dan"], 2, 3, seed=42))
+    assert {name for pair in pairs for name in pair} == {"ann", "bob", "cleo", "dan"}
     own = json.loads(figures.read_text())["encoders"]["slimfacenet"]
     assert own["right"]["value"] == pytest.approx(1 - own["swapped"]["value"])
     assert "people in each other's places" in capsys.readouterr().out
@@ -143,6 +147,49 @@ def test_a_classifier_judges_what_the_prompts_ask(
 def _first(people: list[str]) -> str:
     """Whether a person, a woman or an old man is drawn."""
     return {"ann": "w", "bob": "o"}.get(people[0], "a")
+
+
+def test_words_that_say_nothing_are_named_before_anything_is_drawn(
+    people: Path,
+    tmp_path: Path,
+    drawn: list[Sequence[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bundle(tmp_path / "bundled", monkeypatch)
+    protocol = tmp_path / "mine.csv"
+    protocol.write_text(f"prompt\na pencil drawing of {{}} in a kitchen\n{'a ' * 40}{{}} at night\n")
+    call = ["evaluate", "personalised", str(tmp_path / "out"), "--protocol", str(protocol), "--people", str(people)]
+    assert run([*call, "--steps=1", "--count=1", "--groups=2", "--negative=dogs", "--resamples=0"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    [unread] = [place for place, line in enumerate(said) if "has read no caption with 'kitchen', 'dogs', so" in line]
+    [cut] = [place for place, line in enumerate(said) if line.startswith("2 prompts are too long; left out of 'a a ")]
+    assert said[cut].endswith(" at night")
+    assert max(unread, cut) < next(place for place, line in enumerate(said) if line.startswith("drawing"))
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--clip=nowhere"], "nowhere holds no CLIP model"),
+        (["--scorer=nowhere.safetensors"], "no such weights file"),
+        (["--prompts=nowhere.safetensors"], "no such weights file"),
+        (["--encoder=nowhere.safetensors"], "no such weights file"),
+        (["--groups=0"], "greater than or equal to 1"),
+    ],
+)
+def test_what_measures_is_looked_at_before_anything_is_drawn(
+    models: Path,
+    people: Path,
+    tmp_path: Path,
+    drawn: list[Sequence[int]],
+    more: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(arguments(models, people, tmp_path / "out", SINGLE, *more)) == 2
+    assert sentence in capsys.readouterr().err
+    assert not drawn
 
 
 def test_without_the_people_the_base_model_draws_the_nouns(

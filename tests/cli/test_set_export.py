@@ -1,6 +1,7 @@
 """The export command: another format, the figures, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,27 @@ def test_gaps_and_damage_are_refused_unless_asked(
     picture = faces / "images" / "000001" / "000.jpg"
     picture.write_bytes(picture.read_bytes()[:-100])
     assert app.run([*call, "--labels", "keep", "--decode"]) == 2
-    assert "000001/000.jpg (line 2 of" in capsys.readouterr().err
+    assert re.search(r"000001/000.jpg \(line 2 of .*; replace it, or skip damaged records$", capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
     assert app.run([*call, "--labels", "keep", "--decode", "--damaged", "skip"]) == 0
     said = capsys.readouterr()
-    assert "skipped: " in said.err
+    assert re.search(r"^skipped: .*000001/000.jpg .*; replace it$", said.err, re.MULTILINE)  # it was skipped already
     assert "5 pictures with 3 labels as parquet, from list; 1 damaged left out" in said.out
+
+
+def test_pairs_are_told_from_people(faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs, figures = tmp_path / "faces.bin", tmp_path / "figures.json"
+    records = Listed([Record(drawn_jpeg(n), int(n < 2), str(n)) for n in range(4)])
+    write(records, pairs, "bin")
+    call = ["set", "export", str(pairs), "--out", str(tmp_path / "out"), "--to"]
+    assert app.run([*call, "folder"]) == 2
+    assert "would make two people of them" in capsys.readouterr().err
+    assert app.run([*call, "parquet", "--json", str(figures)]) == 0
+    said = capsys.readouterr()
+    assert "4 pictures in 2 pairs as parquet, from bin" in said.out
+    assert "they name no people" in said.err
+    assert json.loads(figures.read_text())["pairs"] == 2
+    assert (
+        app.run(["set", "export", str(faces), "--to", "bin", "--labels", "keep", "--out", str(tmp_path / "x.bin")]) == 2
+    )
+    assert f"facewright: {faces / 'img_list.txt'}: holds labelled people" in capsys.readouterr().err

@@ -9,12 +9,14 @@ from PIL import Image
 from tests.align.drawn import draw_face
 from tests.cli.test_train import toy_encoder
 from tests.personalise.drawn_subjects import write_drawn
+from tests.personalise.small_base import save_small
 from tests.personalise.tiny_base import TEXT_WIDTH, save_tiny
 
 from facewright.cli.app import run
 from facewright.cli.configs import read_config
 from facewright.cli.train_runs_personalise import PersonaliserRun
-from facewright.personalise import load_mapper, read_base, read_mapper_card
+from facewright.personalise import load_base, load_mapper, read_base, read_mapper_card
+from facewright.personalise.base_folder import pipeline_sha256
 from facewright.personalise.prompt_classifier import PromptClassifier, PromptClassifierConfig, save_prompt_classifier
 from facewright.weights import read_card
 
@@ -84,11 +86,35 @@ def test_a_trained_denoiser_is_written_as_a_base_model(base: Path, tmp_path: Pat
     settings = ["recipe.trained=attention", "recipe.mode=fuse", "recipe.held_out=0", "recipe.localisation=0.001"]
     out = tmp_path / "run"
     assert run(["train", "personaliser", str(config(tmp_path, base)), *settings, "--out", str(out)]) == 0
-    assert read_mapper_card(out / "mapper.safetensors").mode == "fuse"
-    assert read_base(out / "base").word_width == TEXT_WIDTH
+    fits, facts = read_mapper_card(out / "mapper.safetensors"), read_base(out / "base")
+    assert (fits.mode, facts.word_width) == ("fuse", TEXT_WIDTH)
+    assert facts.card is not None
+    assert (fits.base_sha256, pipeline_sha256(load_base(out / "base", precision="float16"))) == (facts.sha256,) * 2
+    assert (facts.card.name, facts.is_small, facts.drawing) == ("toy-base", False, {})
+    assert facts.card.data == "drawn faces; before that, what the base model tiny was trained on"
+    assert facts.card.recipe.startswith("the cross-attention trained with words of toy 0")
     files = [folder / "unet" / "diffusion_pytorch_model.safetensors" for folder in (base, out / "base")]
     assert files[0].read_bytes() != files[1].read_bytes()
     assert sorted(path.name for path in out.iterdir() if path.name.startswith(".base")) == []
+    before = read_mapper_card(out / "mapper.safetensors").base_sha256
+    assert run(["train", "personaliser", str(config(tmp_path, base)), *settings, "--out", str(out)]) == 0
+    assert read_mapper_card(out / "mapper.safetensors").base_sha256 == read_base(out / "base").sha256 == before
+
+
+def test_a_small_base_that_is_trained_further_stays_a_small_one(tmp_path: Path) -> None:
+    write_drawn(tmp_path / "subjects", people=2, photos=1, pairs=0, held_out=0)
+    toy_encoder(tmp_path / "e.safetensors")
+    base = save_small(tmp_path / "small", drawing={"steps": 7})
+    settings = ["recipe.trained=denoiser", "recipe.held_out=0", "recipe.size=32"]
+    out = tmp_path / "run"
+    assert run(["train", "personaliser", str(config(tmp_path, base)), *settings, "--out", str(out)]) == 0
+    old, new = read_base(base), read_base(out / "base")
+    assert old.card is not None
+    assert new.card is not None
+    assert read_mapper_card(out / "mapper.safetensors").base_sha256 == new.sha256 != old.sha256
+    assert (new.is_small, new.drawing) == (True, {"steps": 7, "guidance": 3.0})
+    assert (new.card.data, new.card.licence) == ("drawn faces; before that: none", "Apache-2.0")
+    assert new.card.recipe.endswith("Before that: untrained")
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_benchmarks_by_name(tmp_path: Path, cfp: Path) -> None:
         find_benchmark("lfw", tmp_path)
     with pytest.raises(DataError, match=r"cfp: 20 pairs, CFP-FP has 7000"):
         find_benchmark("cfp_fp", tmp_path)
-    with pytest.raises(InputError, match="unknown benchmark 'agedb'; known: lfw, cfp_ff"):
+    with pytest.raises(InputError, match=r"unknown benchmark 'agedb'. Did you mean agedb_30\? Known: lfw, cfp_ff"):
         find_benchmark("agedb", tmp_path)
     with pytest.raises(InputError, match=r"holds neither calfw.bin nor a folder calfw"):
         find_benchmark("calfw", tmp_path)

@@ -1,17 +1,20 @@
 """`facewright evaluate verification`, with an encoder that measures colours."""
 
 import csv
+import io
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 from tests.evaluation.drawn import ColourEncoder, call, picture
 
 from facewright.data.embeddings import write_embeddings
-from facewright.errors import DataError, InputError
+from facewright.errors import DataError, FaceError, InputError
 
 
 def test_verification_names_protocol_and_figures(app: typer.Typer, lfw: tuple[Path, Path], tmp_path: Path) -> None:
@@ -69,8 +72,6 @@ def test_options_change_the_protocol_and_are_named(app: typer.Typer, lfw: tuple[
     assert few["protocol"].endswith("2 principal components of the other folds")
     with pytest.raises(DataError, match="join their people into 1 groups"):
         figures_of(app, tmp_path, pairs, "--images", images, "--folds", "disjoint")
-    with pytest.raises(InputError, match="--folds takes list, disjoint or a number, got 'many'"):
-        figures_of(app, tmp_path, pairs, "--images", images, "--folds", "many")
 
 
 def test_embeddings_take_the_place_of_crops(app: typer.Typer, lfw: tuple[Path, Path], tmp_path: Path) -> None:
@@ -131,5 +132,64 @@ def test_a_benchmark_by_name_needs_its_folder(app: typer.Typer, tmp_path: Path) 
         figures_of(app, tmp_path, "agedb_30")
     with pytest.raises(InputError, match=r"holds neither agedb_30.bin nor a folder agedb_30"):
         figures_of(app, tmp_path, "agedb_30", "--root", tmp_path)
+    (tmp_path / "pairs.txt").write_text("1 1\nA 1 2\nA 1 B 1\n")
     with pytest.raises(InputError, match="give the crops that the list names with --images"):
         figures_of(app, tmp_path, tmp_path / "pairs.txt")
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"), [("lfww", " Did you mean lfw?"), ("AgeDB-30", " Did you mean agedb_30?"), ("zzz", "")]
+)
+def test_a_mistyped_benchmark_is_told_from_a_list(app: typer.Typer, tmp_path: Path, given: str, hint: str) -> None:
+    message = re.escape(
+        f"{given}: no such list, .bin file or folder, nor a benchmark's name.{hint} Known: lfw, cfp_ff,"
+    )
+    with pytest.raises(InputError, match=message):
+        figures_of(app, tmp_path, given, "--root", tmp_path)
+
+
+def pictures_bin(path: Path, issame: list[bool], *, broken: int | None = None) -> Path:
+    encoded = []
+    for number in range(2 * len(issame)):
+        memory = io.BytesIO()
+        Image.fromarray(picture(number // 2, number % 2, size=112)).save(memory, format="PNG")
+        encoded.append(b"no picture" if number == broken else memory.getvalue())
+    path.write_bytes(pickle.dumps((encoded, issame)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--folds", "many"], "--folds takes list, disjoint or a number from 2, got 'many'"),
+        (["--folds", 1], "a number from 2, got '1'"),
+        (["--folds", 25], r"own.bin: 24 pairs cannot be judged in 25 folds"),
+        (["--folds", "disjoint"], r"own.bin: its list names nobody"),
+        (["--folds", 24], r"own.bin: fold 1 of 24 has no pair of two people.*ask for fewer folds"),
+        (["--far", 2], "--far is a rate from 0 to 1, such as 0.001, got 2"),
+        (["--far", "nan"], "--far is a rate from 0 to 1"),
+        (["--components", 0], "--components keeps at least 1, got 0"),
+        (["--components", 17, "--folds", 2], r"own.bin: --components keeps at most 16 here"),
+        (["--subtract-mean"], "--subtract-mean changes no squared distance; add --metric angle"),
+        (["--metric", "cosine"], "--metric takes squared or angle, got 'cosine'"),
+    ],
+)
+def test_options_are_checked_before_anything_is_embedded(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[object], message: str
+) -> None:
+    def embed(self: ColourEncoder, crops: np.ndarray, **_: object) -> np.ndarray:
+        raise AssertionError("embedded before the options were checked")
+
+    monkeypatch.setattr(ColourEncoder, "embed", embed)
+    with pytest.raises(FaceError, match=message):
+        figures_of(app, tmp_path, pictures_bin(tmp_path / "own.bin", [True, False] * 12), *options)
+
+
+def test_a_list_that_cannot_be_judged_is_named(app: typer.Typer, tmp_path: Path) -> None:
+    own = pictures_bin(tmp_path / "own.bin", [True] * 10 + [False] * 10)
+    with pytest.raises(DataError, match=r"own\.bin: fold 1 of 10 has no pair of two people"):
+        figures_of(app, tmp_path, own)
+    with pytest.raises(
+        DataError, match=r"own\.bin: picture 3 \(pair 1\): not a readable picture \(its kind is not known\)"
+    ):
+        figures_of(app, tmp_path, pictures_bin(own, [True, False] * 10, broken=3))

@@ -1,5 +1,6 @@
 """A base model as `facewright train base` writes it and a mapper for it, untrained, in place of the bundled ones."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ FACTS = {"data": "none", "licence": "Apache-2.0", "recipe": "untrained"}
 
 
 def save_small(folder: Path, *, seed: int = 0, **built: Any) -> Path:
-    """A base model of 32 px pictures; `built` goes into its card's architecture."""
+    """A base model of 32 px pictures; `built` goes into its card's architecture, beside the text encoder's sizes."""
     torch.manual_seed(seed)
     tokenizer = make_tokenizer([*vocabulary(["asian"]), *SPARE_WORDS], length=TEXT.length)
     denoiser = make_denoiser(DENOISER, channels=AUTOENCODER.channels, latent=8, text_width=TEXT.width)
@@ -30,7 +31,8 @@ def save_small(folder: Path, *, seed: int = 0, **built: Any) -> Path:
         denoiser=denoiser,
         scheduler=make_scheduler("velocity"),
     )
-    return save_base(folder, pipe, Card(name="small base", kind="base", architecture=built, input=None, **FACTS))
+    architecture = {"text": asdict(TEXT), **built}
+    return save_base(folder, pipe, Card(name="small base", kind="base", architecture=architecture, input=None, **FACTS))
 
 
 def save_small_mapper(path: Path, sha256: str | None) -> Path:

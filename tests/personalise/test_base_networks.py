@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,19 @@ def test_a_denoiser_begins_at_zero_and_reads_the_prompt_once_it_is_moved() -> No
     assert not network(x, times, torch.randn(2, 5, 32)).sample.any()
     for parameter in network.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
+    first, second = (network(x, times, torch.randn(2, 5, 32)).sample for _ in range(2))
+    assert not torch.allclose(first, second)
+
+
+@torch.no_grad()
+def test_a_pooled_prompt_is_read_without_cross_attention() -> None:
+    torch.manual_seed(0)
+    network = make_denoiser(replace(DENOISER, pooled=True), channels=4, latent=8, text_width=32).eval()
+    for name, parameter in network.named_parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+        if ".attn2.to_out" in name:
+            parameter.zero_()
+    x, times = torch.randn(2, 4, 8, 8), torch.tensor([3, 900])
     first, second = (network(x, times, torch.randn(2, 5, 32)).sample for _ in range(2))
     assert not torch.allclose(first, second)
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from tests.personalise.tiny_world import WORLD, tiny_world
 
 from facewright.errors import ConfigError, InputError
 from facewright.personalise.base_latents import world_fingerprint
 from facewright.personalise.world_captions import Said
-from facewright.personalise.world_names import NameConfig, name_words, people_names
+from facewright.personalise.world_names import NameConfig, name_embeddings, name_words, people_names
 from facewright.personalise.world_scenes import World
 
 
@@ -40,7 +42,8 @@ def embedded(world: World, *, kinds: int) -> np.ndarray:
 def test_a_person_has_one_name_and_who_looks_alike_shares_the_first(world: World) -> None:
     rows, labels = world.rows, world.faces.pack.labels
     given = embedded(world, kinds=2)
-    names = people_names(world.faces, rows, given, NameConfig(words=2), taken=(), seed=0)
+    found = people_names(world.faces, rows, given, NameConfig(words=2), taken=(), seed=0)
+    names = found.names
     assert names.shape == labels.shape
     assert not any(names[row] for row in np.setdiff1d(np.arange(len(names)), rows)), "only those are named"
     for label in np.unique(labels[rows][labels[rows] >= 0]):
@@ -52,7 +55,27 @@ def test_a_person_has_one_name_and_who_looks_alike_shares_the_first(world: World
     assert not alike.all()
     assert cosines[alike].min() > cosines[~alike].max()
     again = people_names(world.faces, rows, given, NameConfig(words=2), taken=(), seed=0)
-    assert np.array_equal(again, names)
+    assert np.array_equal(again.names, names)
+
+
+def test_names_stand_for_faces_and_begin_as_alike_as_they_are(world: World) -> None:
+    rows, given = world.rows, embedded(world, kinds=2)
+    found = people_names(world.faces, rows, given, NameConfig(words=2), taken=(), seed=0)
+    meaning = dict(zip(found.words, found.meanings, strict=True))
+    said = np.stack([sum(meaning[word] for word in name.split()) for name in found.names[rows]])
+    centred = given - given.mean(0)
+    cosines = (said * centred).sum(1) / np.linalg.norm(said, axis=1) / np.linalg.norm(centred, axis=1)
+    assert cosines.min() > 0.7
+    table = torch.randn(50, 48) * 0.02
+    placed = name_embeddings(found, table)
+    assert placed.shape == (4, 48)
+    assert float(placed.square().mean().sqrt()) == pytest.approx(float(table.square().mean().sqrt()), rel=1e-4)
+    torch.testing.assert_close(
+        F.normalize(placed) @ F.normalize(placed).T,
+        F.normalize(torch.from_numpy(found.meanings)) @ F.normalize(torch.from_numpy(found.meanings)).T,
+        atol=1e-4,
+        rtol=0,
+    )
 
 
 def test_too_many_names_are_refused(world: World) -> None:

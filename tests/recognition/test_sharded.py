@@ -207,8 +207,6 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     save_head(head, tmp_path)
     with pytest.raises(DataError, match="holds 5 centres of width 3, the head has 6 of width 3"):
         load_head(ShardedHead(6, 3, margin=ArcFace()), tmp_path)
-    with pytest.raises(DataError, match="another kind of head"):
-        load_head(ShardedHead(5, 3, margin=CurricularFace()), tmp_path)
     (shard,) = tmp_path.glob("*.safetensors")
     shard.write_bytes(shard.read_bytes()[:-8])
     with pytest.raises(DataError, match=f"{shard.name}: missing, cut short or damaged"):

@@ -111,7 +111,9 @@ def test_a_folder_is_checked_by_part_of_its_config_and_left_alone(tmp_path: Path
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-DAMAGED = r"last\.pt cannot be resumed from: it is cut short, damaged or no checkpoint; delete it to start the run anew$"
+DAMAGED = (
+    r"last\.pt cannot be resumed from: it is cut short, damaged or no checkpoint; delete it to start the run anew$"
+)
 
 
 @pytest.mark.parametrize("left", [0, 1, 500, -10, -1])
@@ -127,17 +129,18 @@ def test_no_changed_byte_of_a_checkpoint_goes_unnoticed_or_unnamed(tmp_path: Pat
     folder, file = RunFolder(tmp_path), tmp_path / LAST
     weight = torch.arange(64.0)
     folder.save(LAST, {"images": 1, "weight": weight})
-    whole, refused = file.read_bytes(), 0
-    for place in range(0, len(whole), 3):
+    whole = file.read_bytes()
+    said = []
+    for place in range(0, len(whole), 11):
         changed = bytearray(whole)
         changed[place] ^= 0x5A
         file.write_bytes(changed)
         try:
             assert torch.equal(folder.load(LAST, torch.device("cpu"))["weight"], weight), place
         except DataError as error:
-            refused += 1
-            assert "cut short, damaged" in str(error)
-    assert refused > 50
+            said.append(str(error))
+    assert len(said) > 20
+    assert all("cut short, damaged" in each for each in said)
 
 
 class Calls:

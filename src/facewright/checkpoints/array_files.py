@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from facewright.checkpoints.source import Checkpoint, Entry
+from facewright.checkpoints.source import STATE_ALONE, Checkpoint, Entry
 from facewright.errors import DataError
 from facewright.weights import Card
 from facewright.weights.store import CARD_KEY
@@ -27,6 +27,7 @@ _TYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+FLOATS_ALONE = "where it was made, save one array of numbers a tensor"
 HEADER_LARGEST = 1 << 16  # bytes of a .npy record that may go before its values; NumPy's own limit is lower
 
 
@@ -38,7 +39,10 @@ def open_safetensors(path: Path) -> Checkpoint:
         for key in opened.keys():  # noqa: SIM118 (not a mapping)
             header = opened.get_slice(key)
             if header.get_dtype() not in _TYPES:
-                raise DataError(f"{path}: tensor {key!r} is {header.get_dtype()}, expected one of {', '.join(_TYPES)}")
+                raise DataError(
+                    f"{path}: tensor {key!r} is {header.get_dtype()}, expected one of {', '.join(_TYPES)}; "
+                    "save it as one of them"
+                )
 
             def read(key: str = key) -> Tensor:
                 return opened.get_tensor(key)
@@ -48,7 +52,7 @@ def open_safetensors(path: Path) -> Checkpoint:
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: no whole safetensors file ({error}); get the file again") from error
     if not entries:
-        raise DataError(f"{path} holds no tensor")
+        raise DataError(f"{path} holds no tensor, expected those of a network; {STATE_ALONE}")
     return Checkpoint(str(path), entries, layout=_layout(metadata[CARD_KEY], path) if CARD_KEY in metadata else None)
 
 
@@ -72,11 +76,15 @@ def npz_entries(path: Path) -> dict[str, Entry]:
                 with archive.open(record) as opened:
                     shape, dtype, offset = _header(BytesIO(opened.read(HEADER_LARGEST)))
                 if dtype.hasobject:
-                    raise DataError(f"{path}: array {key!r} holds Python objects, which are pickles: refused")
+                    raise DataError(
+                        f"{path}: array {key!r} holds Python objects, which are pickles: refused; {FLOATS_ALONE}"
+                    )
                 if dtype.kind not in "fiub" or dtype.itemsize > 8:
-                    raise DataError(f"{path}: array {key!r} is {dtype}, expected floats, integers or booleans")
+                    raise DataError(
+                        f"{path}: array {key!r} is {dtype}, expected floats, integers or booleans; {FLOATS_ALONE}"
+                    )
                 if record.file_size - offset != int(np.prod(shape, dtype=object)) * dtype.itemsize:
-                    raise DataError(f"{path}: array {key!r} claims {shape}, which is not its size; the file is damaged")
+                    raise DataError(f"{path}: array {key!r} claims {shape}, which is not its size; get the file again")
 
                 def read(name: str = record.filename) -> Tensor:
                     return _read_array(path, name)

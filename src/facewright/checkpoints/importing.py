@@ -1,16 +1,27 @@
 """Turn a public checkpoint into a safetensors file with a card."""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from facewright.checkpoints.loading import find, tensors
-from facewright.checkpoints.source import joined, open_checkpoint
-from facewright.errors import InputError
-from facewright.weights import Card, save_weights
+from facewright.checkpoints.matching import Match
+from facewright.checkpoints.source import Checkpoint, joined, open_checkpoint
+from facewright.errors import DataError, FaceError, InputError
+from facewright.weights import Card, read_card, save_weights
 
 
 def import_checkpoint(
-    source: Path | str, out: Path | str, *, layout: str | None = None, decoder: Path | str | None = None
+    source: Path | str,
+    out: Path | str,
+    *,
+    layout: str | None = None,
+    decoder: Path | str | None = None,
+    force: bool = False,
 ) -> Card:
     """Read a checkpoint file strictly and write it as safetensors, its names unchanged but for wrappers.
 
@@ -22,12 +33,14 @@ def import_checkpoint(
         out: .safetensors file to write; a readable card goes beside it.
         layout: as in `load`.
         decoder: the file of the other half, where `source` holds the encoder of an autoencoder.
+        force: replace `out` and its card where they hold something else than this very import.
 
     Returns:
         The card: layout, network, sha256 of the source file, licence as far as known, input convention.
 
     Raises:
-        InputError, DataError: as `load`; also when `out` is the source or a tensor holds NaN.
+        InputError, DataError: as `load`; also when `out` is the source, or is there and holds something else, or when a
+            tensor holds NaN or infinity.
     """
     path, target = Path(source), Path(out)
     if target.suffix != ".safetensors":
@@ -51,7 +64,33 @@ def import_checkpoint(
         recipe=f"Weights of {family.source}, imported from {sources}.",
         input=family.input,
     )
-    return save_weights(target, tensors(checkpoint, held), card)
+    if not force:
+        _check_free(target, card)
+    state = tensors(checkpoint, held)
+    _check_finite(state, checkpoint, held)
+    return save_weights(target, state, card)
+
+
+def _check_free(target: Path, card: Card) -> None:
+    """Refuse to write over another file than an earlier run of the same import."""
+    try:
+        if replace(read_card(target), sha256="", stored=card.stored, created="").to_json() == card.to_json():
+            return
+    except FaceError:
+        pass
+    if taken := next((file for file in (target, target.with_suffix(".md")) if file.exists()), None):
+        raise InputError(f"{taken} holds something else, which would be lost; name another --out, or --force")
+
+
+def _check_finite(state: Mapping[str, Tensor], checkpoint: Checkpoint, held: Match) -> None:
+    """Refuse NaN and infinity by the name that a tensor has in the source."""
+    for key, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            name = held.keys.get(held.generation.public(key), key)
+            raise DataError(
+                f"{checkpoint.name}: tensor {name!r} holds NaN or infinity as float32, so nothing was written; get the "
+                "file again, or an earlier one of its training"
+            )
 
 
 def _digest(path: Path) -> str:

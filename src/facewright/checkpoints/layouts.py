@@ -36,7 +36,7 @@ def _same(name: str) -> str:
 
 @dataclass(frozen=True)
 class Generation:
-    """One form in which files of a layout exist."""
+    """One form in which files of a layout exist; most layouts have one."""
 
     network: str  # its name in the package
     build: Callable[[], nn.Module]  # its state dict gives every name and shape
@@ -45,15 +45,16 @@ class Generation:
     public: Callable[[str], str] = _same  # a tensor's name in the files, by its name in the network
     added: Callable[[], dict[str, torch.Tensor]] = dict  # tensors of the network that no file holds
     architecture: Mapping[str, Any] | None = None  # what a card says, where the package builds the network from that
+    form: str = ""  # what tells it from the layout's other generations
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the shape of a tensor says about the picture size or the embedding width a file was made for."""
+    """What the shapes of some tensors say about the picture size or the embedding width a file was made for."""
 
     what: str
-    key: str
-    value: Callable[[Shape], int | None]
+    keys: tuple[str, ...]
+    value: Callable[..., int | str | None]  # takes the shapes of `keys`; None: they say nothing
 
 
 @dataclass(frozen=True)
@@ -114,21 +115,47 @@ def axis(number: int) -> Callable[[Shape], int | None]:
     return lambda shape: shape[number] if len(shape) > number else None
 
 
-def last_axis(*, times: int = 1, less: int = 0) -> Callable[[Shape], int | None]:
-    """Read the length of the last axis, `times` as much and reduced by `less`."""
-    return lambda shape: times * shape[-1] - less if shape else None
+def last_axis(*, less: int = 0) -> Callable[[Shape], int | None]:
+    """Read the length of the last axis, reduced by `less`."""
+    return lambda shape: shape[-1] - less if shape else None
 
 
-def square(number: int, *, per: int = 1, extra: int = 0, times: int = 1) -> Callable[[Shape], int | None]:
-    """Read the side of a square map from an axis that counts `per` values a cell and `extra` cells.
+def map_of(number: int, *, channels: int, cell: int) -> Callable[[Shape], str | None]:
+    """Read the picture's size from an axis that counts `channels` values a cell, each of `cell` pixels a side.
 
-    The side is multiplied by `times`, the reduction from the picture to the map. None where the axis is no square.
+    A number of cells that is no square may be that of any rectangle; the one nearest to a square is given.
     """
 
-    def read(shape: Shape) -> int | None:
-        cells, rest = divmod(shape[number], per) if len(shape) > number else (0, 1)
-        side = math.isqrt(max(cells - extra, 0))
-        return side * times if not rest and side and side * side == cells - extra else None
+    def read(shape: Shape) -> str | None:
+        cells, rest = divmod(shape[number], channels) if len(shape) > number else (0, 1)
+        if rest or not cells:
+            return None
+        low = next(side for side in range(math.isqrt(cells), 0, -1) if cells % side == 0)
+        size = f"{low * cell} x {cells // low * cell} px"
+        return size if low * low == cells else f"{cells} cells of {cell} x {cell} px, such as {size}"
+
+    return read
+
+
+def kernel_of(*, cell: int) -> Callable[[Shape], str | None]:
+    """Read the picture's size from a kernel as large as its map, of cells of `cell` pixels a side."""
+    return lambda shape: f"{shape[-2] * cell} x {shape[-1] * cell} px" if len(shape) > 1 else None
+
+
+def patches_of(*, extra: int = 0) -> Callable[[Shape, Shape], str | None]:
+    """Read the sizes that fit from a position table (1, patches + `extra`, D) and a patch kernel (D, 3, P, P).
+
+    Pixels beyond the last whole patch are not seen, so several sizes do.
+    """
+
+    def read(table: Shape, kernel: Shape) -> str | None:
+        if len(table) < 2 or len(kernel) < 4 or table[1] <= extra or kernel[-1] < 1:
+            return None
+        count, patch = table[1] - extra, kernel[-1]
+        side = math.isqrt(count)
+        if side * side != count:
+            return f"{count} patches of {patch} px"
+        return f"{side * patch} to {side * patch + patch - 1} px a side ({side} x {side} patches of {patch} px)"
 
     return read
 
@@ -137,8 +164,9 @@ def described(readings: tuple[Reading, ...], found: Mapping[str, Shape], wanted:
     """Sentences about the picture sizes and widths in which a file differs from a layout."""
     said = []
     for reading in readings:
-        if reading.key in found and reading.key in wanted:
-            has, needs = reading.value(found[reading.key]), reading.value(wanted[reading.key])
+        if all(key in found and key in wanted for key in reading.keys):
+            has = reading.value(*(found[key] for key in reading.keys))
+            needs = reading.value(*(wanted[key] for key in reading.keys))
             if has is not None and has != needs:
                 said.append(f"it was made for {reading.what} {has}, the layout is for {needs}")
     return said

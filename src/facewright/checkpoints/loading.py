@@ -51,7 +51,7 @@ def identify(source: Path | str | Mapping[str, Any]) -> list[str]:
 
 def find(checkpoint: Checkpoint, layout: str | None) -> Match:
     """The layout of a checkpoint, with every tensor accounted for; raises as `load` does."""
-    name = layout or checkpoint.layout
+    name = checkpoint.layout if layout is None else layout
     if name is not None:
         return _checked(checkpoint, known(name))
     found = whole(fitting(checkpoint, LAYOUTS.values()))
@@ -91,7 +91,9 @@ def tensors(checkpoint: Checkpoint, held: Match) -> dict[str, Tensor]:
         name = held.keys[generation.public(key)]
         tensor = checkpoint.entries[name].read()
         if tensor.is_meta:
-            raise DataError(f"{checkpoint.name}: tensor {name} has a shape but no values (device meta)")
+            raise DataError(
+                f"{checkpoint.name}: tensor {name} has a shape but no values (device meta); read its values first"
+            )
         read[key] = tensor.to("cpu", dtype, copy=True).contiguous()
     return read
 

@@ -14,6 +14,7 @@ from facewright.errors import DataError, InputError
 CONTAINERS = ("state_dict", "state_dict_backbone", "model_state_dict", "model")
 """Under which names trainers keep a state dict: Lightning, arcface_torch, and two habits."""
 DEEPEST = 4  # containers within one another
+STATE_ALONE = "where it was made, save the network's state dict alone"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def open_checkpoint(source: Path | str | Mapping[str, Any]) -> Checkpoint:
         return Checkpoint("the mapping", entries_of(source, "the mapping"))
     path = Path(source)
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint file")
+        raise InputError(f"{path}: no such checkpoint file; name a file of torch.save, a .safetensors or a .npz file")
     from facewright.checkpoints import array_files, torch_files
 
     with path.open("rb") as opened:
@@ -65,7 +66,9 @@ def open_checkpoint(source: Path | str | Mapping[str, Any]) -> Checkpoint:
         return array_files.open_safetensors(path)
     if head.startswith(b"\x80"):
         return Checkpoint(str(path), entries_of(torch_files.read_legacy(path), str(path)))
-    raise DataError(f"{path} is no checkpoint: expected a file of torch.save, a .safetensors or a .npz file")
+    raise DataError(
+        f"{path} is no checkpoint; name a file of torch.save, a .safetensors or a .npz file, or get it again"
+    )
 
 
 def joined(first: Checkpoint, second: Checkpoint) -> Checkpoint:
@@ -81,9 +84,11 @@ def entries_of(loaded: object, name: str) -> dict[str, Entry]:
         if isinstance(loaded, Mapping):
             loaded = next((loaded[key] for key in CONTAINERS if isinstance(loaded.get(key), Mapping)), loaded)
     if not isinstance(loaded, Mapping):
-        raise DataError(f"{name} holds a {type(loaded).__name__}, expected a mapping of names to tensors")
+        raise DataError(
+            f"{name} holds a {type(loaded).__name__}, expected a mapping of names to tensors; {STATE_ALONE}"
+        )
     if not loaded:
-        raise DataError(f"{name} holds no tensor")
+        raise DataError(f"{name} holds no tensor, expected a mapping of names to tensors; {STATE_ALONE}")
     return {str(key): _entry(value, str(key), name) for key, value in loaded.items()}
 
 
@@ -95,14 +100,14 @@ def _entry(value: object, key: str, name: str) -> Entry:
     if not isinstance(value, Tensor):
         kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
         raise DataError(
-            f"{name}: entry {key!r} is {kind}, expected a tensor; give the state dict alone, "
-            f"or keep it under one of {', '.join(CONTAINERS)}"
+            f"{name}: entry {key!r} is {kind}, expected a tensor; {STATE_ALONE}, or keep it under one of "
+            f"{', '.join(CONTAINERS)}"
         )
     tensor = value.detach()
     if tensor.is_nested or tensor.layout is not torch.strided or tensor.is_quantized:
         raise DataError(f"{name}: tensor {key!r} is sparse or quantised; save it as a plain tensor")
     if not tensor.is_meta and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise DataError(
-            f"{name}: tensor {key!r} claims {tuple(tensor.shape)} values but stores fewer; the file is damaged"
+            f"{name}: tensor {key!r} claims {tuple(tensor.shape)} values but stores fewer; get the file again"
         )
     return Entry(tuple(tensor.shape), tensor.dtype, lambda: tensor)

@@ -6,7 +6,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from facewright.checkpoints.layouts import Family, Generation, Layout, Reading, axis, last_axis, square
+from facewright.checkpoints.layouts import (
+    Family,
+    Generation,
+    Layout,
+    Reading,
+    axis,
+    kernel_of,
+    last_axis,
+    map_of,
+    patches_of,
+)
 from facewright.diffusion.controlnet import ControlNet
 from facewright.diffusion.generator import autoencoder_architecture
 from facewright.diffusion.unet import ConditionalUNet, published_config
@@ -24,14 +34,15 @@ PICTURE = InputConvention(height=128, width=128)
 PARSED = InputConvention(low=-2.118, high=2.64, height=512, width=512)  # normalised by the mean and spread of ImageNet
 
 _IRESNET = (
-    Reading("an embedding width of", "fc.weight", axis(0)),
-    Reading("pictures with a side of", "fc.weight", square(1, per=512, times=16)),
+    Reading("an embedding width of", ("fc.weight",), axis(0)),
+    Reading("pictures of", ("fc.weight",), map_of(1, channels=512, cell=16)),
 )
 _IR = (
-    Reading("an embedding width of", "output_layer.3.weight", axis(0)),
-    Reading("pictures with a side of", "output_layer.3.weight", square(1, per=512, times=16)),
+    Reading("an embedding width of", ("output_layer.3.weight",), axis(0)),
+    Reading("pictures of", ("output_layer.3.weight",), map_of(1, channels=512, cell=16)),
 )
-_IR_WIDE = (_IR[0], Reading("pictures with a side of", "output_layer.3.weight", square(1, per=2048, times=16)))
+_IR_WIDE = (_IR[0], Reading("pictures of", ("output_layer.3.weight",), map_of(1, channels=2048, cell=16)))
+_PATCHES = ("pos_embed", "patch_embed.proj.weight")
 
 _ARCFACE = "insightface recognition/arcface_torch"
 _ARCFACE_LICENCE = "code MIT; published weights for non-commercial research only"
@@ -45,8 +56,8 @@ ARCFACE_MBF = Family(
     RGB,
     "conv_sep.layers.0.weight",
     (
-        Reading("an embedding width of", "features.layers.2.weight", axis(0)),
-        Reading("pictures with a side of", "features.layers.0.layers.0.weight", last_axis(times=16)),
+        Reading("an embedding width of", ("features.layers.2.weight",), axis(0)),
+        Reading("pictures of", ("features.layers.0.layers.0.weight",), kernel_of(cell=16)),
     ),
 )
 ARCFACE_VIT = Family(
@@ -56,8 +67,8 @@ ARCFACE_VIT = Family(
     RGB,
     "feature.0.weight",
     (
-        Reading("an embedding width of", "feature.2.weight", axis(0)),
-        Reading("pictures with a side of about", "pos_embed", square(1, times=9)),
+        Reading("an embedding width of", ("feature.2.weight",), axis(0)),
+        Reading("pictures of", _PATCHES, patches_of()),
     ),
 )
 ELASTICFACE = Family(
@@ -72,8 +83,8 @@ TFACE_MOBILE = Family(
     RGB,
     "conv_6_sep.conv.weight",
     (
-        Reading("an embedding width of", "output_layer.linear.weight", axis(0)),
-        Reading("pictures with a side of", "output_layer.conv_6_dw.conv.weight", last_axis(times=16)),
+        Reading("an embedding width of", ("output_layer.linear.weight",), axis(0)),
+        Reading("pictures of", ("output_layer.conv_6_dw.conv.weight",), kernel_of(cell=16)),
     ),
 )
 CURRICULARFACE = Family(
@@ -94,7 +105,10 @@ FACE2DIFFUSION = Family(
     "CC BY-NC-SA 4.0",
     RGB,
     "cls_token",
-    (Reading("pictures with a side of", "pos_embed", square(1, extra=1, times=8)),),
+    (
+        Reading("an embedding width of", ("cls_token",), axis(2)),
+        Reading("pictures of", _PATCHES, patches_of(extra=1)),
+    ),
 )
 MAPPING = Family(
     "mapper",
@@ -103,8 +117,8 @@ MAPPING = Family(
     None,
     "null_exp",
     (
-        Reading("an identity width of", "i2t_first.layers.0.0.weight", last_axis(less=64)),
-        Reading("a text width of", "i2t_first.fc_out.weight", axis(0)),
+        Reading("an identity width of", ("i2t_first.layers.0.0.weight",), last_axis(less=64)),
+        Reading("a text width of", ("i2t_first.fc_out.weight",), axis(0)),
     ),
 )
 FASTCOMPOSER = Family(
@@ -113,7 +127,7 @@ FASTCOMPOSER = Family(
     "code MIT; of the weights: not said",
     None,
     "mlp1.layernorm.weight",
-    (Reading("a text width of", "layer_norm.weight", axis(0)),),
+    (Reading("a text width of", ("layer_norm.weight",), axis(0)),),
     prefixes=("postfuse_module.",),
     beside=r"(text_encoder|image_encoder|vae|unet)\.",  # the rest of pytorch_model.bin
 )
@@ -123,7 +137,7 @@ FACE_PARSER = Family(
     "code MIT; trained on CelebAMask-HQ, which is for non-commercial research",
     PARSED,
     "cp.resnet.conv1.weight",
-    (Reading("a number of classes of", "conv_out.conv_out.weight", axis(0)),),
+    (Reading("a number of classes of", ("conv_out.conv_out.weight",), axis(0)),),
 )
 SCHEDULE = (
     r"(betas|alphas|sigmas|sqrt_alphas_inv|alpha_bars|sqrt_alpha_bars|sqrt_one_minus_alpha_bars"
@@ -131,7 +145,7 @@ SCHEDULE = (
 )
 """The eight tables of noise levels that IDiff-Face keeps beside its denoiser."""
 _IDIFF = "IDiff-Face (fdbtrs) and its descendants"
-_CONTEXT = (Reading("an embedding width of", "context_emb.weight", axis(1)),)
+_CONTEXT = (Reading("an embedding width of", ("context_emb.weight",), axis(1)),)
 DENOISER = Family("denoiser", _IDIFF, "CC BY-NC-SA 4.0", None, "time_emb.lin1.weight", _CONTEXT, beside=SCHEDULE)
 CONTROL = Family(
     "controlnet", "IDiff-Face-Reproduce", "not said", None, "time_emb.lin1.weight", _CONTEXT, beside=SCHEDULE
@@ -170,9 +184,9 @@ VQ_DECODER = Family(
 
 
 def _generation(
-    network: str, tensors: int, parameters: int, build: Callable[[], nn.Module] | None = None
+    network: str, tensors: int, parameters: int, build: Callable[[], nn.Module] | None = None, *, form: str = ""
 ) -> Generation:
-    return Generation(network, build or NETWORKS[network], tensors, parameters)
+    return Generation(network, build or NETWORKS[network], tensors, parameters, form=form)
 
 
 def _denoiser(condition: str | None) -> nn.Module:
@@ -256,16 +270,17 @@ def _rows() -> Iterator[Layout]:
         if name in ("ir_18", "ir_50", "ir_101"):
             yield Layout(f"adaface/{name}", title, ADAFACE, (generation,))
         if name == "ir_101":
-            first = _generation("ir_101_first", 672, 65_128_768)
-            yield Layout("curricularface/ir_101", title, CURRICULARFACE, (generation, first))
+            later = _generation(name, tensors, parameters, form="later releases")
+            first = _generation("ir_101_first", 672, 65_128_768, form="first release, one norm fewer a unit")
+            yield Layout("curricularface/ir_101", title, CURRICULARFACE, (later, first))
     yield Layout("tface/mobilefacenet", "MobileFaceNet", TFACE_MOBILE, (_generation("mobilefacenet", 331, 1_199_488),))
     yield Layout(
         "f2d/msid",
         "MSID, ViT of width 384 with taps",
         FACE2DIFFUSION,
         (
-            _generation("msid", 178, 21_450_624, MSID),
-            _generation("msid_one_tap", 157, 21_446_016, partial(MSID, (11,))),
+            _generation("msid", 178, 21_450_624, MSID, form="norms at blocks 2, 5, 8, 11"),
+            _generation("msid_one_tap", 157, 21_446_016, partial(MSID, (11,)), form="norms at block 11 alone"),
         ),
     )
     vq_f4 = Generation(

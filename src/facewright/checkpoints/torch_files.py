@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from facewright.checkpoints.source import STATE_ALONE
 from facewright.errors import DataError
 
 _BROKEN = (
@@ -47,7 +48,7 @@ def zip_names(path: Path) -> list[str]:
             records = opened.infolist()
             packed = sum(record.compress_size for record in records)
             if packed > path.stat().st_size:
-                raise DataError(f"{path} claims {packed:,} bytes of records but is smaller; it is damaged")
+                raise DataError(f"{path} claims {packed:,} bytes of records and is smaller: damaged; get it again")
     except (zipfile.BadZipFile, *_BROKEN) as error:
         raise DataError(f"{path} is cut short or damaged ({error}); get the file again") from error
     return [record.filename for record in records]
@@ -63,11 +64,16 @@ def read_zip(path: Path, names: list[str]) -> Any:
     if any(name.endswith("/constants.pkl") for name in names):
         raise DataError(f"{path} is a TorchScript program, which is code; get the weights as a plain state dict")
     if not any(name.endswith("/data.pkl") for name in names):
-        raise DataError(f"{path} is a zip file but no checkpoint; expected a file of torch.save or a .npz file")
+        raise DataError(
+            f"{path} is a zip file but no checkpoint; name a file of torch.save or a .npz file that holds arrays"
+        )
     with zipfile.ZipFile(path) as opened, _refusals(path):
         for record in opened.infolist():
             if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
-                raise DataError(f"{path}: record {record.filename} is compressed, which torch.save never does; refused")
+                raise DataError(
+                    f"{path}: record {record.filename} is compressed, which torch.save never does: refused; "
+                    "save it again with torch.save"
+                )
             if record.filename.endswith("/data.pkl"):
                 with opened.open(record) as stream:
                     _check(stream, path)
@@ -88,7 +94,9 @@ def read_legacy(path: Path) -> Any:
             planned = torch.load(path, weights_only=True)
         claimed, size = sum(_storages(planned).values()), path.stat().st_size
         if claimed > size:
-            raise DataError(f"{path} claims {claimed:,} bytes of tensors but has {size:,}; it is cut short or damaged")
+            raise DataError(
+                f"{path} claims {claimed:,} bytes of tensors but has {size:,}, so it is damaged; get it again"
+            )
         return torch.load(path, weights_only=True, map_location="cpu")
 
 
@@ -97,8 +105,7 @@ def _check(stream: IO[bytes], path: Path) -> None:
     for name in _globals(stream):
         if not _HARMLESS.fullmatch(name):
             raise DataError(
-                f"{path} refers to {name}, which is code and not weights: refused, nothing was run; "
-                "where it was made, save its state dict alone"
+                f"{path} refers to {name}, which is code and not weights: refused, nothing was run; {STATE_ALONE}"
             )
 
 
@@ -148,8 +155,8 @@ def _refusals(path: Path) -> Iterator[None]:
     except pickle.UnpicklingError as error:
         reason = re.search(r"(Unsupported|Trying to|Can only|[^.\n]*truncated)[^.\n]*", str(error))
         raise DataError(
-            f"{path} holds something other than tensors ({reason[0] if reason else 'unreadable pickle'}); refused"
+            f"{path} holds something other than tensors ({reason[0] if reason else 'unreadable pickle'}): refused; "
+            f"{STATE_ALONE}"
         ) from error
     except _BROKEN as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path} is cut short or damaged ({first}); get the file again") from error
+        raise DataError(f"{path} is cut short or damaged; get the file again") from error

@@ -23,7 +23,7 @@ CHUNK = 512  # crops held at once
 EncoderName = Annotated[str, typer.Option("--encoder", help="bundled, or a .safetensors file.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")]
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,8 +37,11 @@ class PairFeatures:
 
 def open_pairs(given: str, source: PairSource) -> "FacePairs":
     """A list of pairs with its crops, or without where embeddings take their place."""
+    path = Path(given)
     if source.embeddings is not None:
-        return _listed(Path(given))
+        if not path.is_file():
+            raise InputError(f"{given}: no such list of pairs; --embeddings takes one in the form of LFW's pairs.txt")
+        return _listed(path)
     with progress_bar("reading crops") as progress:
         return _open(given, source, progress)
 
@@ -72,13 +75,23 @@ def _from_embeddings(faces: "FacePairs", path: Path, missing: str, network: "Enc
 
 def _open(given: str, source: PairSource, progress: Progress) -> "FacePairs":
     from facewright.data.pairs import read_crops
-    from facewright.evaluation import BENCHMARKS, find_benchmark, read_bin_pairs, read_folder_pairs
+    from facewright.evaluation import (
+        BENCHMARKS,
+        find_benchmark,
+        known_benchmarks,
+        read_bin_pairs,
+        read_folder_pairs,
+    )
 
     path, images = Path(given), source.images
     if given in BENCHMARKS and not path.exists():
         if source.root is None:
             raise InputError(f"{given} is a benchmark by name; say with --root where {given}.bin or its folder is")
         return find_benchmark(given, source.root)
+    if not path.exists():
+        raise InputError(
+            f"{given}: no such list, .bin file or folder, nor a benchmark's name.{known_benchmarks(given)}"
+        )
     if path.suffix == ".bin":
         return read_bin_pairs(path)
     if path.is_dir():

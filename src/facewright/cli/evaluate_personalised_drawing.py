@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from facewright.cli.console import counted, note, progress_bar
 from facewright.cli.evaluate_personalised_groups import spread_groups
-from facewright.cli.personalise_drawing import CheckedModels, DrawingCall, Studio, described_people, note_unread
+from facewright.cli.personalise_drawing import (
+    CheckedModels,
+    DrawingCall,
+    Studio,
+    described_people,
+    note_left_out,
+    note_unread,
+)
 from facewright.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -155,6 +162,7 @@ def _cases(
 
 def _note_words(cases: Sequence[_Case], call: DrawingCall, checked: CheckedModels) -> None:
     """Say of which words nothing is to be expected, and which prompts are too long."""
+    note_left_out("--negative", checked.place(call.config.negative, {}).cut)
     note_unread(checked.unread(*dict.fromkeys(case.facts["text"] for case in cases), call.config.negative))
     if cut := {case.facts["prompt"]: case.facts["left_out"] for case in cases if case.facts["left_out"]}:
         first, words = next(iter(cut.items()))

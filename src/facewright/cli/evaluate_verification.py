@@ -1,14 +1,14 @@
 """`facewright evaluate verification`: pairs of faces in ten folds."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from facewright.cli.console import summary, write_json
 from facewright.cli.evaluate_inputs import Device, EncoderName, JsonFile, Seed, described
 from facewright.cli.evaluate_pair_figures import DEFINITIONS, LEAKAGE, Measured, figures, lines, plot
+from facewright.cli.evaluate_pair_options import METRICS, Options, folds_of
 from facewright.cli.evaluate_pairs import PairFeatures, PairSource, open_pairs, read_features, read_groups
 from facewright.errors import DataError, InputError
 
@@ -16,24 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from facewright.encoders import Encoder
-    from facewright.evaluation import FacePairs, GroupReport, Interval, Verification
+    from facewright.evaluation import FacePairs, Interval, Verification
 
 PROTOCOL = (
     "{folds} {kind} folds; feature = {feature}, unit length; same identity if the {metric} is below a threshold; the"
     " threshold of a fold is the first of 0, 0.01, ..., 3.99 with the best accuracy on the other folds"
 )
-METRICS = {"squared": "squared distance", "angle": "angle over pi"}
-
-
-@dataclass(frozen=True)
-class _Options:
-    folds: str
-    metric: Literal["squared", "angle"]
-    subtract_mean: bool
-    components: int | None
-    far: float
-    resamples: int
-    seed: int
 
 
 def verification(
@@ -92,18 +80,18 @@ def verification(
 
     if missing not in ("refuse", "reject"):
         raise InputError(f"--missing takes refuse or reject, got {missing!r}")
-    if metric not in ("squared", "angle"):
-        raise InputError(f"--metric takes squared or angle, got {metric!r}")
     if embeddings is not None and len(pairs) > 1:
         raise InputError("--embeddings belongs to one list of pairs; give one list, or crops")
-    chosen: Literal["squared", "angle"] = "angle" if metric == "angle" else "squared"
-    options = _Options(folds, chosen, subtract_mean, components, far, resamples, seed)
+    options = Options(folds, cast(Literal["squared", "angle"], metric), subtract_mean, components, far, resamples, seed)
     network = encoders.load(encoder, device=device)
     grouped = None if groups is None else read_groups(groups)
     source = PairSource(images, root, manifest, embeddings, missing)
     lists = [open_pairs(given, source) for given in pairs]
+    folded = [folds_of(given, faces, options, width=network.width) for given, faces in zip(pairs, lists, strict=True)]
+    sides = [None if grouped is None else _groups_of(faces, groups, grouped) for faces in lists]
     measured = [
-        _measure(faces, read_features(faces, source, network, mirror=mirror), options, grouped) for faces in lists
+        _measure(faces, read_features(faces, source, network, mirror=mirror), options, numbers, grouped_sides)
+        for faces, numbers, grouped_sides in zip(lists, folded, sides, strict=True)
     ]
     _report(measured, pairs, images, network, json_file)
     if plots is not None:
@@ -111,11 +99,19 @@ def verification(
             plot(plots / one.faces.name if len(measured) > 1 else plots, one)
 
 
-def _measure(faces: "FacePairs", features: PairFeatures, options: _Options, grouped: dict[str, str] | None) -> Measured:
+def _measure(
+    faces: "FacePairs",
+    features: PairFeatures,
+    options: Options,
+    numbers: "np.ndarray",
+    sides: tuple[list[str], list[str]] | None,
+) -> Measured:
+    import numpy as np
+
     from facewright.evaluation import (
         bootstrap_interval,
         error_rates,
-        fold_numbers,
+        group_rates,
         pyeer_summary,
         summarise,
         tar_at_far,
@@ -123,7 +119,6 @@ def _measure(faces: "FacePairs", features: PairFeatures, options: _Options, grou
         verify,
     )
 
-    numbers = fold_numbers(len(faces.issame), _folds(faces, options.folds))
     rows = faces.rows()
     result = verify(
         features.embeddings[rows],
@@ -138,6 +133,7 @@ def _measure(faces: "FacePairs", features: PairFeatures, options: _Options, grou
     cosines = _cosines(result.distances, options.metric)
     genuine, impostor = cosines[faces.issame], cosines[~faces.issame]
     intervals = _intervals(faces, result, genuine, impostor, options)
+    at = float(_cosines(np.array(result.threshold), options.metric))
     return Measured(
         faces=faces,
         protocol=_protocol(int(numbers.max()) + 1, features.mirrored, options),
@@ -150,23 +146,8 @@ def _measure(faces: "FacePairs", features: PairFeatures, options: _Options, grou
         interval=bootstrap_interval(result.correct, resamples=options.resamples, seed=options.seed),
         intervals=intervals,
         shared=faces.shared_people(numbers),
-        groups=None if grouped is None else _group(faces, cosines, result.threshold, options, grouped),
+        groups=None if sides is None else group_rates(cosines, faces.issame, *sides, threshold=at),
     )
-
-
-def _folds(faces: "FacePairs", asked: str) -> "int | np.ndarray":
-    from facewright.evaluation import disjoint_folds
-
-    if asked == "list":
-        return faces.folds
-    if asked == "disjoint":
-        if faces.people is None:
-            raise InputError(f"{faces.name}: its list names nobody, so folds cannot be made disjoint; use --folds list")
-        sides = [[faces.people[image] for image in side] for side in (faces.first, faces.second)]
-        return disjoint_folds(sides[0], sides[1], folds=faces.folds)
-    if not asked.isdigit():
-        raise InputError(f"--folds takes list, disjoint or a number, got {asked!r}")
-    return int(asked)
 
 
 def _cosines(distances: "np.ndarray", metric: str) -> "np.ndarray":
@@ -176,7 +157,7 @@ def _cosines(distances: "np.ndarray", metric: str) -> "np.ndarray":
     return np.asarray(np.cos(np.pi * np.clip(distances, 0, 1)) if metric == "angle" else 1 - distances / 2)
 
 
-def _protocol(folds: int, mirrored: bool, options: _Options) -> str:
+def _protocol(folds: int, mirrored: bool, options: Options) -> str:
     protocol = PROTOCOL.format(
         folds=folds,
         kind="identity-disjoint" if options.folds == "disjoint" else "contiguous",
@@ -189,7 +170,7 @@ def _protocol(folds: int, mirrored: bool, options: _Options) -> str:
 
 
 def _intervals(
-    faces: "FacePairs", result: "Verification", genuine: "np.ndarray", impostor: "np.ndarray", options: _Options
+    faces: "FacePairs", result: "Verification", genuine: "np.ndarray", impostor: "np.ndarray", options: Options
 ) -> "dict[str, Interval]":
     """Over people where the list names them, else over pairs."""
     import numpy as np
@@ -212,22 +193,16 @@ def _intervals(
     return intervals | rates
 
 
-def _group(
-    faces: "FacePairs", cosines: "np.ndarray", threshold: float, options: _Options, grouped: dict[str, str]
-) -> "GroupReport":
-    import numpy as np
-
-    from facewright.evaluation import group_rates
-
+def _groups_of(faces: "FacePairs", path: Path | None, grouped: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The groups of the two faces of each pair."""
     keys = [Path(name).stem for name in faces.images]
     people = faces.people or tuple(keys)
     of_image = [grouped.get(person, grouped.get(key)) for person, key in zip(people, keys, strict=True)]
     absent = [person for person, group in zip(people, of_image, strict=True) if group is None]
     if absent:
-        raise DataError(f"--groups: no group is given for {absent[0]} and {len(absent) - 1} more images; complete it")
-    sides = [[str(of_image[image]) for image in side] for side in (faces.first, faces.second)]
-    at = float(_cosines(np.array(threshold), options.metric))
-    return group_rates(cosines, faces.issame, sides[0], sides[1], threshold=at)
+        raise DataError(f"{path}: no group is given for {absent[0]} and {len(absent) - 1} more images; complete it")
+    first, second = ([str(of_image[image]) for image in side] for side in (faces.first, faces.second))
+    return first, second
 
 
 def _report(

@@ -25,6 +25,7 @@ def import_weights(
         Path | None,
         typer.Option("--decoder", metavar="FILE", help="The other half of an autoencoder whose encoder SRC holds."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that holds something else.")] = False,
 ) -> None:
     """Import a checkpoint of a public project, strictly and safely.
 
@@ -37,7 +38,7 @@ def import_weights(
     """
     from facewright.checkpoints import import_checkpoint
 
-    card = import_checkpoint(src, out, layout=layout, decoder=decoder)
+    card = import_checkpoint(src, out, layout=layout, decoder=decoder, force=force)
     lines = [f"{out}: {card.name} from {src}, tensors sha256 {card.sha256[:12]}", f"licence: {card.licence}"]
     if (shape := card.input) is not None:
         lines.append(f"input: {shape.colour}, {shape.low:g} to {shape.high:g}, {shape.height} x {shape.width} px")

@@ -21,7 +21,7 @@ def layouts(
 ) -> None:
     """List the checkpoint layouts: network, size, what the network takes, where such files come from.
 
-    Where files of a layout exist in several forms, each has a line. The number of tensors counts buffers.
+    Where files of a layout exist in two forms (generations), each has a line. The number of tensors counts buffers.
 
     Example:
 
@@ -36,7 +36,15 @@ def layouts(
     shown = [heads, *({key: _text(row[key]) for key in heads} for row in rows)]
     widths = {key: max(len(row[key]) for row in shown) for key in heads}
     lines = ["  ".join(_aligned(key, row[key], widths[key]) for key in heads).rstrip() for row in shown]
-    summary([*lines, "", f"{len(LAYOUTS)} layouts; facewright import SRC --layout NAME --out FILE.safetensors"])
+    twice = len(rows) - len(LAYOUTS)
+    summary(
+        [
+            *lines,
+            "",
+            f"{len(LAYOUTS)} layouts, {twice} of them in two forms with a line each; the form is found from the file",
+            "facewright import SRC --layout NAME --out FILE.safetensors",
+        ]
+    )
 
 
 def _rows(layout: "Layout") -> list[dict[str, Any]]:
@@ -45,7 +53,7 @@ def _rows(layout: "Layout") -> list[dict[str, Any]]:
     return [
         {
             "layout": layout.name,
-            "network": layout.title,
+            "network": layout.title + (f" ({generation.form})" if generation.form else ""),
             "tensors": generation.tensors,
             "parameters": generation.parameters,
             "input": takes,

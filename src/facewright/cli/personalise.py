@@ -15,6 +15,7 @@ from facewright.cli.personalise_drawing import (
     check_models,
     check_photos,
     described_people,
+    note_left_out,
     note_unread,
     pair,
     pairs,
@@ -145,8 +146,8 @@ def personalise(
         "settings": {**call.settings(), "best_of": best_of},
     }
     folder.check(facts)
-    if placed.cut:
-        note(f"the prompt is too long, left out: {' '.join(placed.cut)}")
+    note_left_out("the prompt", placed.cut)
+    note_left_out("--negative", checked.place(negative, {}).cut)
     note_unread(checked.unread(prompt_text(prompt, nouns), negative))
 
     from facewright import encoders

@@ -101,6 +101,12 @@ class CheckedModels:
         return unread_words(" ".join(texts), self.tokenizer) if self.facts.is_small else ()
 
 
+def note_left_out(what: str, words: Sequence[str]) -> None:
+    """Say which words of a text find no room (`Placed.cut`), if there are any."""
+    if words:
+        note(f"{what} is too long, left out: {' '.join(words)}")
+
+
 def note_unread(words: Sequence[str]) -> None:
     """Say which words of the prompts the base model has not read (`CheckedModels.unread`), if there are any."""
     from facewright.personalise.base_tokenizer import caption_words
@@ -304,8 +310,11 @@ def _check_encoder(card: "MapperCard", name: str, sha256: str, *, width: int | N
 
 
 def pairs(texts: Sequence[str], form: str) -> dict[str, str]:
-    """NAME=VALUE options."""
-    return dict(pair(text, form) for text in texts)
+    """NAME=VALUE options; a name is given once."""
+    read = [pair(text, form) for text in texts]
+    if twice := [name for index, (name, _) in enumerate(read) if name in dict(read[:index])]:
+        raise InputError(f"{form} is given twice for {twice[0]!r}; give it once")
+    return dict(read)
 
 
 def pair(text: str, form: str) -> tuple[str, str]:

@@ -34,7 +34,8 @@ def export(
     decode: Annotated[bool, typer.Option("--decode", help="Also decode each picture to find damaged ones.")] = False,
     grouped: Annotated[bool, typer.Option("--grouped", help="RecordIO with InsightFace's identity records.")] = False,
     pairs: Annotated[
-        int | None, typer.Option("--pairs", metavar="N", help="For bin, from labelled people: draw N pairs, half matching.")
+        int | None,
+        typer.Option("--pairs", metavar="N", help="For bin, from labelled people: draw N pairs, half matching."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of that draw.")] = 0,
     shard_records: Annotated[

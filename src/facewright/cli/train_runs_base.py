@@ -26,7 +26,7 @@ from facewright.personalise.prompt_classifier_training import PromptTraining, tr
 from facewright.personalise.train_base import BaseTraining, TextToImage, make_text_to_image, train_base
 from facewright.personalise.world_captions import vocabulary
 from facewright.personalise.world_faces import Manifest, WorldFaces, read_world_faces, with_guesses
-from facewright.personalise.world_names import NameConfig, name_words, people_names
+from facewright.personalise.world_names import NameConfig, Names, name_words, people_names
 from facewright.personalise.world_scenes import World, WorldConfig
 from facewright.training.atomic import atomic_path
 from facewright.training.processes import current
@@ -134,8 +134,9 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
     made_with = {} if config.prompts is None else {"prompts": read_card(config.prompts).sha256}
     tokenizer = config.tokenizer(faces.groups)
     _check_networks(config, tokenizer)
-    if config.names is not None:
-        faces = replace(faces, names=_names(faces, config, out, device))
+    names = None if config.names is None else _names(faces, config, out, device)
+    if names is not None:
+        faces = replace(faces, names=names.names)
     trained = World(faces, faces.rows(held_out=False), config.world, seed=config.recipe.schedule.seed)
     unseen = World(faces, faces.rows(held_out=True), config.world, seed=config.recipe.schedule.seed)
     with first_progress("training the autoencoder") as progress:
@@ -179,6 +180,7 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
             device=device,
             progress=progress,
             settings={**settings_of(config), "made_with": made_with},
+            names=names,
             on_save=keep,
             measure=_measure(config.checks, pipeline, classifier, out),
         )
@@ -187,7 +189,7 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
     return out / "base"
 
 
-def _names(faces: WorldFaces, config: BaseRun, out: Path, device: str) -> np.ndarray:
+def _names(faces: WorldFaces, config: BaseRun, out: Path, device: str) -> Names:
     """Names of the people who are trained on, kept in RUN/names.npz: embedding everybody takes minutes."""
     assert config.names is not None
     words = config.words(faces.groups)
@@ -197,14 +199,14 @@ def _names(faces: WorldFaces, config: BaseRun, out: Path, device: str) -> np.nda
     kept = out / "names.npz"
     if kept.is_file():
         with np.load(kept, allow_pickle=False) as archive:
-            if str(archive["made_with"]) == made_with:
-                return np.asarray(archive["names"])
+            if str(archive["made_with"]) == made_with and "meanings" in archive:
+                return Names(archive["names"], tuple(archive["words"].tolist()), archive["meanings"])
     with first_progress("embedding everybody") as progress:
         embeddings = encoder.embed(faces.pack.images[rows][:, 8:120, 8:120], progress=progress)
     names = people_names(faces, rows, embeddings, config.names, taken=words, seed=config.recipe.schedule.seed)
     if current().first:
         with atomic_path(kept) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, names=names, made_with=np.array(made_with))
+            np.savez(stream, **{**vars(names), "words": np.array(names.words)}, made_with=np.array(made_with))
     return names
 
 

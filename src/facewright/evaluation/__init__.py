@@ -10,6 +10,7 @@ from facewright.evaluation.benchmarks import (
     FacePairs,
     embed_pairs,
     find_benchmark,
+    known_benchmarks,
     read_bin_pairs,
     read_folder_pairs,
 )
@@ -141,6 +142,7 @@ from facewright.evaluation.vendi import (
 from facewright.evaluation.verification import (
     AcceptRate,
     Verification,
+    check_folds,
     pair_distances,
     val_at_far,
     verify,
@@ -185,6 +187,7 @@ __all__ = [
     "area_under_curve",
     "bootstrap_interval",
     "build_templates",
+    "check_folds",
     "class_consistency",
     "class_coverage",
     "class_uniqueness",
@@ -211,6 +214,7 @@ __all__ = [
     "impostor_similarities",
     "impostor_threshold",
     "intra_identity_diversity",
+    "known_benchmarks",
     "load_clip",
     "match_subjects",
     "measure_personalised",

@@ -23,6 +23,7 @@ SMALL = {"steps": 20, "guidance": 3.0}
 """What suits the small models of `facewright train base`."""
 PRECISIONS = ("float32", "float16", "bfloat16")
 _WEIGHTS = (".safetensors", ".bin")
+_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # one of these is in a tokenizer's folder
 _CONFIGS = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
 
 
@@ -89,10 +90,15 @@ def read_base(path: Path | str) -> BaseFacts:
     for part, origin in parts.items():
         if isinstance(origin, list) and origin[0] is not None and part not in SAFETY:
             _check_part(folder / part)
-    names = ("text_encoder", "text_encoder_2")[: PIPELINES[pipeline]]
-    if missing := [name for name in names if not (folder / name).is_dir()]:
-        raise DataError(f"{folder} has no {missing[0]}, which a {pipeline} needs; get the whole model")
-    widths = tuple(int(_json(folder / name / "config.json")["hidden_size"]) for name in names)
+    suffixes = ("", "_2")[: PIPELINES[pipeline]]
+    texts, tokenizers = ([f"{part}{suffix}" for suffix in suffixes] for part in ("text_encoder", "tokenizer"))
+    for part in ("unet", "vae", "scheduler", *texts, *tokenizers):
+        if parts.get(part, [None])[0] is None or not (folder / part).is_dir():
+            raise DataError(f"{folder} has no {part}, which a {pipeline} needs; get the whole model")
+    for tokenizer in tokenizers:
+        if not any(all((folder / tokenizer / file).is_file() for file in files) for files in _VOCABULARIES):
+            raise DataError(f"{folder / tokenizer} holds no vocabulary (tokenizer.json); get the base model again")
+    widths = tuple(_width(folder / text / "config.json") for text in texts)
     return BaseFacts(folder, pipeline, widths, (folder / "safety_checker").is_dir(), _card(folder / CARD))
 
 
@@ -182,13 +188,14 @@ def load_base(
     if precision == "bfloat16":
         use_float_group_norms(pipe.unet)
         use_float_group_norms(pipe.vae)
-    return pipe.to(device)
+    with _quietly():
+        return pipe.to(device)
 
 
 def check_options(
     facts: BaseFacts, *, precision: str = "float32", scheduler: str | None = None, safety_checker: bool = False
 ) -> None:
-    """Refuse what `load_base` cannot give of a base model, before its weights are read; arguments and errors as there."""
+    """Refuse what `load_base` cannot give of a base model, before weights are read; arguments and errors as there."""
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if safety_checker and not facts.has_safety_checker:
@@ -197,7 +204,7 @@ def check_options(
         kind = str(_json(facts.path / "scheduler" / "scheduler_config.json").get("_class_name"))
         found = getattr(_diffusers(), kind, None)
         if found is None:
-            raise DataError(f"{facts.path} has the scheduler {kind}, which diffusers does not know; get the model again")
+            raise DataError(f"{facts.path} has a {kind}, which diffusers does not know; get the model again")
         with _quietly():
             own = found.from_pretrained(facts.path / "scheduler", local_files_only=True)
         _scheduler(own, scheduler)
@@ -249,8 +256,18 @@ def _check_part(folder: Path) -> None:
     is_network = (folder / "config.json").is_file()
     if is_network and not any(file.suffix in _WEIGHTS for file in files):
         raise DataError(f"{folder} holds no weights (.safetensors or .bin); get the base model again")
+    if is_network:
+        _json(folder / "config.json")
     if not is_network and not any(file.name in _CONFIGS for file in files):
         raise DataError(f"{folder} has no config; get the base model again")
+
+
+def _width(config: Path) -> int:
+    """Of a text encoder."""
+    width = _json(config).get("hidden_size")
+    if not isinstance(width, int):
+        raise DataError(f"{config} does not say the width of the text encoder (hidden_size); get the base model again")
+    return width
 
 
 def _card(file: Path) -> Card | None:

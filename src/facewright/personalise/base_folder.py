@@ -73,6 +73,4 @@ def pipeline_sha256(pipe: Any) -> str:
 
 def _networks(pipe: Any) -> dict[str, nn.Module]:
     """Autoencoder, text encoders and denoiser, without the filter of pictures."""
-    return {
-        name: part for name, part in pipe.components.items() if isinstance(part, nn.Module) and name not in SAFETY
-    }
+    return {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module) and name not in SAFETY}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from math import gcd
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ class DenoiserSizes:
     blocks: int = 1  # residual blocks a width on the way down; one more on the way up
     head_width: int = 32
     groups: int = 16  # of the group norms
+    pooled: bool = False  # the prompt as a whole, pooled by attention, also scales and shifts what every block does
 
     def __post_init__(self) -> None:
         _check_widths(self.widths, self.groups)
@@ -144,6 +146,7 @@ def make_denoiser(sizes: DenoiserSizes, *, channels: int, latent: int, text_widt
         cross_attention_dim=text_width,
         attention_head_dim=tuple(width // sizes.head_width for width in sizes.widths),  # heads, despite its name
         norm_num_groups=sizes.groups,
+        **(_pooled(text_width) if sizes.pooled else {}),
     )
     last = [module for name, module in network.named_modules() if name.endswith(("conv2", "proj_out", "conv_out"))]
     with torch.no_grad():
@@ -152,6 +155,15 @@ def make_denoiser(sizes: DenoiserSizes, *, channels: int, latent: int, text_widt
                 parameter.zero_()
     use_float_group_norms(network)
     return network
+
+
+def _pooled(text_width: int) -> dict[str, Any]:
+    """In diffusers' words: the pooled prompt joins the time, and both scale and shift."""
+    return {
+        "addition_embed_type": "text",
+        "addition_embed_type_num_heads": gcd(text_width, 8),
+        "resnet_time_scale_shift": "scale_shift",
+    }
 
 
 def make_scheduler(target: str, *, timesteps: int = 1000) -> Any:

@@ -19,6 +19,7 @@ from facewright.personalise.base_networks import (
     make_denoiser,
     make_text_encoder,
 )
+from facewright.personalise.world_names import Names, name_embeddings
 from facewright.training.precision import arithmetic
 from facewright.training.trainer import Losses, Schedule, Trainer
 
@@ -60,8 +61,10 @@ class TextToImage(nn.Module):
         return self.denoiser(noisy, times, self.text_encoder(ids)[0], return_dict=False)[0]
 
 
-def make_text_to_image(config: BaseTraining, tokenizer: Any, *, channels: int, latent: int) -> TextToImage:
-    """The two networks untrained; the schedule's seed gives their first weights.
+def make_text_to_image(
+    config: BaseTraining, tokenizer: Any, *, channels: int, latent: int, names: Names | None = None
+) -> TextToImage:
+    """The two networks untrained; the schedule's seed gives their first weights, names begin as `name_embeddings`.
 
     Raises:
         ConfigError: they have too many parameters, or the tokenizer's prompts are longer than the text encoder's.
@@ -76,6 +79,11 @@ def make_text_to_image(config: BaseTraining, tokenizer: Any, *, channels: int, l
         text_encoder = make_text_encoder(config.text, tokenizer)
         denoiser = make_denoiser(config.denoiser, channels=channels, latent=latent, text_width=config.text.width)
     check_size(text_encoder, denoiser)
+    if names is not None:
+        table = text_encoder.get_input_embeddings().weight
+        ids = [tokenizer(word, add_special_tokens=False).input_ids[0] for word in names.words]
+        with torch.no_grad():
+            table[ids] = name_embeddings(names, table)
     return TextToImage(text_encoder, denoiser)
 
 
@@ -89,6 +97,7 @@ def train_base(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
     settings: Mapping[str, Any] | None = None,
+    names: Names | None = None,
     on_save: Callable[[TextToImage], None] | None = None,
     measure: Callable[[TextToImage, int], Mapping[str, float]] | None = None,
 ) -> TextToImage:
@@ -106,6 +115,7 @@ def train_base(
         device: such as "cpu" or "cuda".
         progress: called with (images seen, images in all).
         settings: kept in RUN/config.json; a resumed run must share them.
+        names: of the people in the captions, each word of them a token; None: nobody has one.
         on_save: called with the averaged networks, on the CPU, at every save.
         measure: figures of the averaged networks, which it gets on the CPU with the images seen, for `metrics.jsonl`
             at every save.
@@ -116,7 +126,7 @@ def train_base(
     channels, latent = scenes.latents.shape[1:3]
 
     def build() -> TextToImage:
-        return make_text_to_image(config, tokenizer, channels=channels, latent=latent)
+        return make_text_to_image(config, tokenizer, channels=channels, latent=latent, names=names)
 
     module = build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = Trainer(module, config.schedule, out=out, device=device, config={"kind": "base", **(settings or {})})

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from facewright.errors import ConfigError, InputError
 from facewright.personalise.world_faces import WorldFaces
@@ -28,6 +31,19 @@ class NameConfig:
     def __post_init__(self) -> None:
         if not 2 <= self.words <= len(_SYLLABLES) ** 2 // 2:
             raise ConfigError(f"words must be from 2 to {len(_SYLLABLES) ** 2 // 2}, got {self.words}")
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """What people are called, and what their names stand for."""
+
+    names: np.ndarray
+    """str (N,), of each face of the pack; empty where it has none."""
+    words: tuple[str, ...]
+    """First names, then last names."""
+    meanings: np.ndarray
+    """float32 (len(words), D): the centre that a first name stands for, less the mean of all; and what a last name
+    adds to it."""
 
 
 def name_words(count: int, *, taken: Collection[str] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -52,8 +68,8 @@ def people_names(
     *,
     taken: Collection[str],
     seed: int,
-) -> np.ndarray:
-    """A name for each face of the pack, str (N,); empty for all but `rows`.
+) -> Names:
+    """A name for each face of the pack; empty for all but `rows`.
 
     Args:
         faces: of a pack; the faces of one person get one name, after the mean of their embeddings.
@@ -76,22 +92,42 @@ def people_names(
     np.add.at(means, person, embeddings)
     means /= counts[:, None]
     first, last = name_words(config.words, taken=taken)
-    codes = _quantised(means, config.words, seed=seed)
+    codes, (centres, more) = _quantised(means, config.words, seed=seed)
     named = np.array([f"{first[a]} {last[b]}" for a, b in codes])
     names = np.full(len(faces.pack.labels), "", dtype=named.dtype)
     names[rows] = named[person]
-    return names
+    meanings = np.concatenate([centres - centres.mean(0), more]).astype(np.float32)
+    return Names(names, (*first, *last), meanings)
 
 
-def _quantised(vectors: np.ndarray, words: int, *, seed: int) -> np.ndarray:
-    """Numbers of the nearest centre, and of the nearest centre of what that leaves over, int (N, 2)."""
+def name_embeddings(names: Names, table: Tensor) -> Tensor:
+    """Token embeddings with which names begin, (len(names.words), E) float32: alike for names of who looks alike.
+
+    Text encoders of the real world have read enough to place names so; a small one is spared that.
+
+    Args:
+        names: of D wide meanings.
+        table: token embeddings, (V, E), whose size the new ones get.
+    """
+    meanings = torch.from_numpy(names.meanings)
+    directions = torch.linalg.svd(meanings, full_matrices=False).Vh[: table.shape[1]]
+    placed = F.pad(meanings @ directions.T, (0, table.shape[1] - len(directions)))
+    return placed * (table.detach().float().square().mean() / placed.square().mean()).sqrt()
+
+
+def _quantised(vectors: np.ndarray, words: int, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Numbers of the nearest centre, and of the nearest centre of what that leaves over, int (N, 2); and all centres.
+
+    The centres are two arrays of (words, D).
+    """
     from scipy.cluster.vq import kmeans2
 
-    left, codes = vectors, []
+    left, codes, tables = vectors, [], []
     for stage in range(2):
         rng = np.random.default_rng([seed, stage])
         start = left[rng.choice(len(left), words, replace=False)]
         centres, code = kmeans2(left, start, iter=_ROUNDS, minit="matrix", missing="raise")
         codes.append(code)
+        tables.append(centres)
         left = left - centres[code]
-    return np.stack(codes, 1)
+    return np.stack(codes, 1), tables

@@ -92,6 +92,13 @@ def test_nothing_is_overwritten_or_left_half_made(drawn: Listed, tmp_path: Path)
     assert content(write(drawn, tmp_path / "empty", "list")) == content(drawn)
 
 
+def test_the_property_file_tells_the_size_of_a_picture_that_has_one(drawn: Listed, tmp_path: Path) -> None:
+    records = Listed([Record(b"\xff\xd8\xff headless", 0, "a"), *drawn.records])
+    out = write(records, tmp_path / "set", "recordio")
+    assert (out / "property").read_text() == "3,112,112\n"
+    assert content(out) == content(records)
+
+
 def test_equal_names_do_not_collide(tmp_path: Path) -> None:
     records = Listed([Record(drawn_jpeg(n), 0, "same.jpg") for n in range(3)])
     out = write(records, tmp_path / "TFR-x", "tfrecord")

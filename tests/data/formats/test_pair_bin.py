@@ -9,7 +9,7 @@ import pytest
 from tests.data.formats.toy_sets import Listed, content, write
 
 from facewright.data.formats import PairBin, draw_pairs, open_records
-from facewright.errors import ConfigError, DataError, InputError
+from facewright.errors import ConfigError, DataError, FaceError, InputError
 
 
 def test_pairs_go_through_other_formats_and_back(drawn_pairs: Listed, tmp_path: Path) -> None:
@@ -47,10 +47,11 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             PairBin(_bin(tmp_path / "toy.bin", value))
     for picture, message in (
-        (7, "int, expected the bytes"),
-        (b"", "bytes, expected the bytes"),
-        (np.zeros((4, 4, 3), np.uint8), r"uint8 \(4, 4, 3\), expected the bytes"),
-        (np.zeros(4, np.float32), r"float32 \(4,\), expected the bytes"),
+        (7, "holds a value of int, expected the bytes of an encoded picture; fetch the file again"),
+        (b"", "holds nothing, expected"),
+        (None, "holds nothing, expected the bytes of an encoded picture; fetch the file again"),
+        (np.zeros((4, 4, 3), np.uint8), r"holds an array of uint8 \(4, 4, 3\), expected"),
+        (np.zeros(4, np.float32), r"holds an array of float32 \(4,\), expected"),
     ):
         records = PairBin(_bin(tmp_path / "toy.bin", ([jpg, picture], [True])))
         assert records.read(0).image == jpg
@@ -67,11 +68,30 @@ def test_arrays_of_bytes_are_pictures(tmp_path: Path) -> None:
 
 
 def test_a_labelled_set_is_no_set_of_pairs(drawn: Listed, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="draw pairs first"):
+    with pytest.raises(InputError, match=r"^listed: holds labelled people, .* --pairs 6000"):
         write(drawn, tmp_path / "toy.bin", "bin")
     with pytest.raises(ConfigError, match="a pair cannot lose a picture"):
         write(drawn, tmp_path / "toy.bin", "bin", damaged="skip")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("to", "settings", "message"),
+    [
+        ("folder", {}, "the format folder would make two people of them"),
+        ("set", {}, "the format set would make two people of them; .*: list, recordio, "),
+        ("recordio", {"grouped": True}, "grouped RecordIO would make two people of them"),
+        ("bin", {"pairs": 20}, "holds pairs, and pairs are drawn from labelled people"),
+        ("recordio", {"damaged": "skip"}, "a pair cannot lose a picture"),
+    ],
+)
+def test_pairs_are_no_people(
+    drawn_pairs: Listed, tmp_path: Path, to: str, settings: dict[str, object], message: str
+) -> None:
+    pairs = open_records(write(drawn_pairs, tmp_path / "toy.bin", "bin"))
+    with pytest.raises(FaceError, match=message):
+        write(pairs, tmp_path / "out", to, **settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.bin"]
 
 
 def test_drawn_pairs_are_what_they_say(tmp_path: Path) -> None:

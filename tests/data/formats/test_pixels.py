@@ -64,3 +64,9 @@ def test_damaged_pictures_are_refused(image: bytes, capfd: pytest.CaptureFixture
     with pytest.raises(DataError, match="here: not a readable picture"):
         Decoder().decode(image, "here")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_picture_of_no_kind_is_told_without_an_address_in_memory() -> None:
+    for read in (Decoder().decode, picture_size):
+        with pytest.raises(DataError, match=r"^here: not a readable picture \(its kind is not known\); replace it$"):
+            read(b"no picture", "here")

@@ -70,7 +70,10 @@ def test_what_is_wrong_with_a_tar_is_named(drawn: Listed, tmp_path: Path) -> Non
         ([], r"holds no sample"),
     ):
         with pytest.raises(DataError, match=message):
-            open_records(_tar(path, members))
+            list(open_records(_tar(path, members)))
+    damaged = open_records(_tar(path, [("a.jpg", b"x"), ("b.jpg", b"y"), ("b.cls", b"0")]))
+    assert damaged.labels.tolist() == [-1, 0]
+    assert damaged.read(1).image == b"y"
     _tar(path, [("a.jpg", b""), ("a.cls", b"0")])
     with pytest.raises(DataError, match=r"a\.tar: sample a \(record 0\): the picture is empty"):
         list(open_records(path))

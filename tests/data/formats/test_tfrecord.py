@@ -10,7 +10,7 @@ from tests.data.formats.toy_sets import Listed, content, write
 
 from facewright.data.formats import open_records, read_latent
 from facewright.data.formats.example import example_bytes, read_example
-from facewright.data.formats.tfrecord import masked_crc
+from facewright.data.formats.tfrecord import TFRecord, masked_crc
 from facewright.data.formats.write_tfrecord import record_bytes
 from facewright.errors import DataError, FaceError, InputError
 
@@ -126,7 +126,6 @@ def test_what_is_wrong_with_an_index_is_named(drawn: Listed, tmp_path: Path) -> 
     index = out / "TFR-toy.txt"
     lines = index.read_text().splitlines()
     for changed, message in (
-        ("TFR-toy\t0\t99999999\t1", r"record at byte 99999999 \(row 8 .* beyond the end of the shard"),
         ("TFR-toy\t0\t0\t1", r"record at byte 0 \(row 8 .*is listed twice"),
         ("TFR-toy\t0\t7", r"line 9: expected name, shard, offset and label"),
         ("TFR-toy\t0\t-7\t1", r"line 9: the offset is '-7'"),
@@ -142,6 +141,26 @@ def test_what_is_wrong_with_an_index_is_named(drawn: Listed, tmp_path: Path) -> 
         open_records(out)
 
 
+def test_records_past_the_end_are_damaged(drawn: Listed, tmp_path: Path) -> None:
+    out = write(drawn, tmp_path / "toy", "tfrecord")
+    index, shard = out / "TFR-toy.txt", out / "TFR-toy" / "TFR-toy-00000.tfrecord"
+    with index.open("a") as opened:
+        opened.write("TFR-toy\t0\t99999999\t1\n")
+    records = open_records(out)
+    assert [(record.label, record.image) for record in map(records.read, range(8))] == content(drawn)
+    with pytest.raises(DataError, match=r"record at byte 99999999 \(row 8 .*: the file ends at byte \d+; fetch it and"):
+        records.read(8)
+    index.unlink()
+    for cut in (30, 3000):  # in the last record's picture, and in the frame of the last but one or its picture
+        shard.write_bytes(shard.read_bytes()[:-cut])
+        alone = TFRecord(shard)
+        with pytest.raises(DataError, match=r"(claims \d+ bytes, more|the file ends)"):
+            alone.read(len(alone) - 1)
+    shard.write_bytes(b"\0" + shard.read_bytes()[1:])
+    with pytest.raises(DataError, match=r"record 0 at byte 0: the CRC of its length is wrong; fetch the file"):
+        TFRecord(shard)
+
+
 def test_latents_keep_their_values(root: Path) -> None:
     folder = root / "tests" / "golden" / "data" / "formats" / "tfrecord_latent"
     records = open_records(folder)
@@ -155,7 +174,7 @@ def test_latents_keep_their_values(root: Path) -> None:
 def test_a_shard_cut_in_its_frame_is_refused(tmp_path: Path) -> None:
     shard = tmp_path / "a.tfrecord"
     shard.write_bytes(struct.pack("<Q", 5))
-    with pytest.raises(DataError, match=r"a\.tfrecord: record 0 at byte 0: cut short at byte 8"):
-        open_records(shard)
+    with pytest.raises(DataError, match=r"a\.tfrecord: record at byte 0 .*: the file ends at byte 8; fetch it"):
+        list(open_records(shard))
     with pytest.raises(InputError, match="no such file or folder"):
         open_records(tmp_path / "b.tfrecord")

@@ -5,12 +5,13 @@ FloatList 2, Int64List 3 }, each list { repeated value = 1 } (protocol buffers, 
 key 1 and value 2, and repeated numbers are packed).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from facewright.errors import DataError
 
 Feature = bytes | int
 VARINT, WIDE, DELIMITED, NARROW = 0, 1, 2, 5
+NUMBER = -1
 
 
 def read_example(payload: bytes, where: str) -> dict[str, Feature]:
@@ -21,14 +22,18 @@ def read_example(payload: bytes, where: str) -> dict[str, Feature]:
     """
     found: dict[str, Feature] = {}
     try:
-        for entry in _messages(payload, (1, 1)):
-            name, value = b"", b""
-            for field, content in _fields(entry):
-                if isinstance(content, bytes) and field in (1, 2):
-                    name, value = (content, value) if field == 1 else (name, content)
-            for kind, values in _fields(value):
-                if kind in (1, 3) and isinstance(values, bytes):
-                    found.update({name.decode(): first for first in _first(kind, values)})
+        for features in _messages(payload, (0, len(payload))):
+            for entry in _messages(payload, features):
+                name, feature = b"", (0, 0)
+                for field, start, end in _fields(payload, *entry):
+                    if field == 1 and end != NUMBER:
+                        name = payload[start:end]
+                    elif field == 2 and end != NUMBER:
+                        feature = start, end
+                for kind, start, end in _fields(payload, *feature):
+                    value = _first(payload, kind, start, end) if kind in (1, 3) and end != NUMBER else None
+                    if value is not None:
+                        found[name.decode()] = value
     except (IndexError, ValueError) as error:
         raise DataError(f"{where}: not a tf.train.Example ({error}); fetch the file again") from error
     return found
@@ -43,49 +48,58 @@ def example_bytes(features: Mapping[str, bytes]) -> bytes:
     return _delimited(1, b"".join(_delimited(1, entry) for entry in entries))
 
 
-def _first(kind: int, values: bytes) -> list[Feature]:
-    """The first value of a BytesList (1) or Int64List (3), or nothing."""
-    for field, content in _fields(values):
-        if field != 1:
-            continue
-        if kind == 1 and isinstance(content, bytes):
-            return [content]
-        if kind == 3:
-            number = _varint(content, 0)[0] if isinstance(content, bytes) else content
-            return [number - (1 << 64) if number >> 63 else number]
-    return []
+def _first(data: bytes, kind: int, start: int, end: int) -> Feature | None:
+    """The first value of the BytesList (1) or Int64List (3) that fills data[start:end], None where it is empty."""
+    for field, first, last in _fields(data, start, end):
+        if field == 1 and kind == 1 and last != NUMBER:
+            return data[first:last]
+        if field == 1 and kind == 3:
+            number = first if last == NUMBER else _varint(data[first:last], 0)[0]
+            return number - (1 << 64) if number >> 63 else number
+    return None
 
 
-def _messages(data: bytes, path: tuple[int, ...]) -> Iterator[bytes]:
-    """Every message at this path of field numbers."""
-    for field, content in _fields(data):
-        if field == path[0] and isinstance(content, bytes):
-            if len(path) == 1:
-                yield content
-            else:
-                yield from _messages(content, path[1:])
+def _messages(data: bytes, span: tuple[int, int]) -> list[tuple[int, int]]:
+    """Where the messages of field 1 lie in the message that fills this span."""
+    return [(start, end) for field, start, end in _fields(data, *span) if field == 1 and end != NUMBER]
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """Field numbers and contents of a message, in order."""
-    place = 0
-    while place < len(data):
-        tag, place = _varint(data, place)
+def _fields(data: bytes, place: int, stop: int) -> list[tuple[int, int, int]]:
+    """Fields of the message that fills data[place:stop], in order: number, and first byte and end of the content.
+
+    A content that is a number itself stands in place of its first byte, with `NUMBER` as end. Nothing is copied, and
+    tags of one byte and lengths of two are read here: for a record of a picture this is most of the work.
+    """
+    found = []
+    while place < stop:
+        tag = data[place]
+        place += 1
+        if tag > 0x7F:
+            tag, place = _varint(data, place - 1)
         wire = tag & 7
         if wire == VARINT:
             number, place = _varint(data, place)
-            yield tag >> 3, number
+            found.append((tag >> 3, number, NUMBER))
             continue
         if wire == DELIMITED:
-            length, place = _varint(data, place)
+            length, more = data[place], 0
+            place += 1
+            if length > 0x7F:
+                more = data[place]
+                place += 1
+            if more < 0x80:
+                length = length & 0x7F | more << 7
+            else:
+                length, place = _varint(data, place - 2)
         elif wire in (WIDE, NARROW):
             length = 8 if wire == WIDE else 4
         else:
             raise ValueError(f"wire type {wire} at byte {place}")
-        if place + length > len(data):
-            raise ValueError(f"{length} bytes promised, {len(data) - place} left")
-        yield tag >> 3, data[place : place + length]
+        found.append((tag >> 3, place, place + length))
         place += length
+    if place != stop:
+        raise ValueError(f"a field ends at byte {place}, its message at {stop}")
+    return found
 
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Parquet with a column of pictures and one of labels, in the form that Hugging Face `datasets` reads and writes."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import islice
@@ -43,8 +44,11 @@ class Parquet(Records):
         super().__init__(path)
         self._shards = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         self._groups: list[tuple[Path, int]] = []
-        lengths, labels = [0], []
+        self._starts = [0]  # row of the set at which each group starts, and the end
+        self._firsts: list[int] = []  # row of the set at which each group's shard starts
+        labels = []
         for shard in self._shards:
+            first = self._starts[-1]
             try:
                 with pq.ParquetFile(shard) as opened:
                     names = opened.schema_arrow.names
@@ -53,12 +57,12 @@ class Parquet(Records):
                     labels.append(_labels(opened.read([label])[label], shard))
                     for number in range(opened.metadata.num_row_groups):
                         self._groups.append((shard, number))
-                        lengths.append(opened.metadata.row_group(number).num_rows)
+                        self._starts.append(self._starts[-1] + opened.metadata.row_group(number).num_rows)
+                        self._firsts.append(first)
             except FileNotFoundError as error:
                 raise InputError(f"{shard}: no such file") from error
             except _BROKEN as error:
                 raise DataError(f"{shard}: cut short or damaged ({error}); fetch it again") from error
-        self._starts = np.cumsum(lengths)
         self.labels = np.concatenate(labels)
         if not len(self.labels):
             raise DataError(f"{path}: holds no row; fetch it again")
@@ -78,21 +82,20 @@ class Parquet(Records):
         return len(self.labels)
 
     def read(self, number: int) -> Record:
-        group = int(np.searchsorted(self._starts, number, side="right")) - 1
-        row, where = number - int(self._starts[group]), self.where(number)
+        group, where = bisect_right(self._starts, number) - 1, self.where(number)
+        row = number - self._starts[group]
         try:
-            value = self._pictures(*self._groups[group])[row].as_py()
+            images, names = self._pictures(*self._groups[group])
+            image, name = images[row].as_py(), names and names[row].as_py()
         except _BROKEN as error:
             raise DataError(f"{where}: its group of rows is damaged ({error}); fetch the file again") from error
-        image, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         if not isinstance(image, bytes) or not image:
             raise DataError(f"{where}: holds no bytes of a picture, and no path is followed; write them into the file")
         return Record(image, int(self.labels[number]), name or str(number))
 
     def where(self, number: int) -> str:
-        group = int(np.searchsorted(self._starts, number, side="right")) - 1
-        first = next(place for place, (shard, _) in enumerate(self._groups) if shard == self._groups[group][0])
-        return f"{self._groups[group][0]}: row {number - int(self._starts[first])}"
+        group = bisect_right(self._starts, number) - 1
+        return f"{self._groups[group][0]}: row {number - self._firsts[group]}"
 
 
 def write_parquet(records: Iterable[Record], out: Path, *, name: str, shard_records: int = SHARD_RECORDS) -> None:
@@ -110,11 +113,17 @@ def write_parquet(records: Iterable[Record], out: Path, *, name: str, shard_reco
         shard += 1
 
 
-def _read_pictures(shard: Path, group: int) -> Any:
-    """The picture column of one group of rows."""
+def _read_pictures(shard: Path, group: int) -> tuple[Any, Any]:
+    """Arrow arrays of the bytes and of the paths (or None) of one group of rows."""
     with pq.ParquetFile(shard) as opened:
-        column = _column(opened.schema_arrow.names, IMAGE_COLUMNS, "pictures", shard)
-        return opened.read_row_group(group, [column])[column]
+        name = _column(opened.schema_arrow.names, IMAGE_COLUMNS, "pictures", shard)
+        column = opened.read_row_group(group, [name])[name]
+    if column.num_chunks == 1:
+        column = column.chunk(0)  # whose values are found quicker
+    if not pa.types.is_struct(column.type):
+        return column, None
+    parts = dict(zip((part.name for part in column.type), column.flatten(), strict=True))
+    return parts.get("bytes", column), parts.get("path")
 
 
 def _labels(column: Any, shard: Path) -> np.ndarray:

@@ -68,5 +68,7 @@ def _decode_jpeg(image: bytes, scratch: np.ndarray) -> Any:
 def _decode_other(image: bytes, where: str) -> np.ndarray:
     with Image.open(io.BytesIO(image)) as opened:
         if opened.width * opened.height > LARGEST:
-            raise DataError(f"{where}: a picture of {opened.width} x {opened.height} px is too large to be a face; replace it")
+            raise DataError(
+                f"{where}: a picture of {opened.width} x {opened.height} px is too large to be a face; replace it"
+            )
         return np.asarray(opened.convert("RGB"))

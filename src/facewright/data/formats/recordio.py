@@ -72,7 +72,7 @@ class RecordIO(Records):
         return Record(body.image, whole_label(body.labels[0], where), name)
 
     def where(self, number: int) -> str:
-        return f"{self.path}: record {number} (key {self._keys[self._rows[number]]})"
+        return f"{self.path}: record {number} (key {self._keys.item(self._rows.item(number))})"
 
     @cached_property
     def keys(self) -> np.ndarray:
@@ -239,24 +239,36 @@ def _scan(mapped: mmap) -> tuple[np.ndarray, np.ndarray]:
     while place < len(mapped):
         if not inside:
             starts.append(place)
-        magic, word = FRAME.unpack_from(mapped, place) if place + FRAME.size <= len(mapped) else (0, 0)
-        end = place + FRAME.size + ((word & LONGEST) + 3) // 4 * 4
-        if magic != MAGIC:
+        flag, end = _claim(mapped, place)
+        inside = flag in (1, 2)
+        if mapped[place : place + 4] != MAGIC_BYTES:
             place, inside = _next_start(mapped, place + 4), False
-        elif end != len(mapped) and mapped[end : end + 4] != MAGIC_BYTES:  # its length is wrong, or what follows
-            place = min(end, _next_start(mapped, place + FRAME.size))
-            inside = place == end and word >> LENGTH_BITS in (1, 2)
-        else:
-            place, inside = end, word >> LENGTH_BITS in (1, 2)
+        elif _leads_on(mapped, end):
+            place = end
+        else:  # the length is wrong, or the magic word of the next frame, whose own length then leads on
+            following = _next_start(mapped, place + FRAME.size)
+            known = end < following and _leads_on(mapped, _claim(mapped, end)[1])
+            place, inside = (end, inside) if known else (following, False)
     return np.arange(len(starts)), np.array(starts, np.int64)
+
+
+def _claim(mapped: mmap, place: int) -> tuple[int, int]:
+    """Flag and end of the frame at `place`, as its second word has them."""
+    if place + FRAME.size > len(mapped):
+        return 0, len(mapped)
+    _, word = FRAME.unpack_from(mapped, place)
+    return word >> LENGTH_BITS, place + FRAME.size + ((word & LONGEST) + 3) // 4 * 4
+
+
+def _leads_on(mapped: mmap, place: int) -> bool:
+    """Whether a frame starts at `place`, or the file ends there."""
+    return place == len(mapped) or mapped[place : place + 4] == MAGIC_BYTES
 
 
 def _next_start(mapped: mmap, place: int) -> int:
     """Where the next record starts, from `place` on: no body has the magic word on a multiple of 4."""
     while (place := mapped.find(MAGIC_BYTES, place)) >= 0:
-        if place % 4 == 0 and place + FRAME.size <= len(mapped):
-            _, word = FRAME.unpack_from(mapped, place)
-            if word >> LENGTH_BITS in (0, 1):
-                return place
+        if place % 4 == 0 and _claim(mapped, place)[0] in (0, 1):
+            return place
         place += 1
     return len(mapped)

@@ -22,7 +22,6 @@ START = struct.Struct("<QI")
 CHECK = struct.Struct("<I")
 OVERHEAD = START.size + CHECK.size
 LABEL = struct.Struct("<i")
-IMAGE_FEATURES = ("image", "tensor")
 
 
 def masked_crc(data: bytes) -> int:
@@ -45,6 +44,7 @@ class TFRecord(Records):
                 above, and else for labels in the records.
         """
         super().__init__(path)
+        self._title = path.name
         self._files = MappedFiles()
         if path.suffix == ".txt":
             self._rows = four_columns(path)
@@ -64,19 +64,23 @@ class TFRecord(Records):
         rows, where = self._rows, self.where(number)
         payload = read_payload(self._files.get(rows.shard(number)), rows.offsets[number], where)
         features = read_example(payload, where)
-        image = next((features[name] for name in IMAGE_FEATURES if name in features), None)
+        image = features.get("image", features.get("tensor"))
         if not isinstance(image, bytes) or not image:
-            raise DataError(f"{where}: has no feature `image` or `tensor` of bytes, only {sorted(features)}; make it again")
+            raise DataError(
+                f"{where}: has no feature `image` or `tensor` of bytes, only {sorted(features)}; make it again"
+            )
         listed, own = rows.labels[number], _own_label(features, where)
         if listed == UNKNOWN and own is None:
-            raise DataError(f"{where}: has no label, nor has its index; put the list of paths and labels beside it, labels.txt")
+            raise DataError(
+                f"{where}: has no label, nor has its index; put the list of paths and labels beside it, labels.txt"
+            )
         if own is not None and listed not in (UNKNOWN, own):
             raise DataError(f"{where}: has label {own}, but {self.path} says {listed}; restore the index")
         return Record(image, listed if own is None else own, rows.name(number))
 
     def where(self, number: int) -> str:
         rows = self._rows
-        return f"{rows.shard(number)}: record at byte {rows.offsets[number]} (row {number} of {self.path.name})"
+        return f"{rows.shard(number)}: record at byte {rows.offsets[number]} (row {number} of {self._title})"
 
     def _label(self, number: int) -> int:
         listed = self._rows.labels[number]
@@ -126,7 +130,9 @@ def read_latent(record: Record, *, shape: tuple[int, ...] = (3, 32, 32)) -> np.n
     """
     wanted = 4 * int(np.prod(shape))
     if len(record.image) != wanted:
-        raise DataError(f"{record.name}: {len(record.image)} bytes are no float32 tensor {shape} of {wanted} bytes; give its shape")
+        raise DataError(
+            f"{record.name}: {len(record.image)} bytes are no float32 tensor {shape} of {wanted} bytes; give its shape"
+        )
     return np.frombuffer(record.image, "<f4").reshape(shape)
 
 
@@ -145,6 +151,8 @@ def _own_label(features: dict[str, bytes | int], where: str) -> int | None:
     label = features.get("label")
     if isinstance(label, bytes):
         if len(label) != LABEL.size:
-            raise DataError(f"{where}: its feature `label` has {len(label)} bytes, expected 4 of an int32; make it again")
+            raise DataError(
+                f"{where}: its feature `label` has {len(label)} bytes, expected 4 of an int32; make it again"
+            )
         label = int(LABEL.unpack(label)[0])
     return None if label is None else whole_label(label, where)

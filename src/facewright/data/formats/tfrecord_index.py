@@ -27,6 +27,7 @@ class RowTable:
 
     def __init__(self) -> None:
         self.shards: list[Path] = []
+        self.stems: list[str] = []  # of `shards`
         self.places = array("i")  # index into `shards`
         self.offsets = array("q")  # bytes
         self.labels = array("q")
@@ -41,6 +42,7 @@ class RowTable:
         number = self._numbers.setdefault(shard, len(self.shards))
         if number == len(self.shards):
             self.shards.append(shard)
+            self.stems.append(shard.stem)
         self.places.append(number)
         self.offsets.append(offset)
         self.labels.append(label)
@@ -51,7 +53,7 @@ class RowTable:
 
     def name(self, number: int) -> str:
         """Path that the index gives to a row, else its place."""
-        return self.names[number] if self.names else f"{self.shard(number).stem}:{self.offsets[number]}"
+        return self.names[number] if self.names else f"{self.stems[self.places[number]]}:{self.offsets[number]}"
 
     def repeated(self) -> int | None:
         """A row that leads where an earlier one does, or None."""

@@ -77,7 +77,9 @@ class WebDataset(Records):
         try:
             value = text.decode("utf-8").strip() if ".cls" in members else json.loads(text)["label"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{where}: no label can be read from {member.name} ({error}); make the shard again") from error
+            raise DataError(
+                f"{where}: no label can be read from {member.name} ({error}); make the shard again"
+            ) from error
         return whole_label(value if isinstance(value, int | float | str) else str(value), where)
 
 

@@ -1,7 +1,8 @@
 """Heads on disk: one file a process, read back by any number of processes."""
 
-import json
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from facewright.errors import DataError, WorkError
+from facewright.errors import DataError, InputError, WorkError
+from facewright.recognition.heads.index import INDEX, HeadIndex, Kind, kind_of
 from facewright.recognition.heads.partial_fc import PartialFC
 from facewright.recognition.heads.sharded import ShardedHead
 from facewright.recognition.heads.shares import Share
 from facewright.training.atomic import atomic_path
 
-INDEX = "index.json"
-FORMAT = 1
+log = logging.getLogger(__name__)
+
 ROWS, WHOLE, STATE = "rows.", "whole.", "optimiser."
 
 
 def save_head(head: ShardedHead | PartialFC, folder: Path, *, optimiser: torch.optim.Optimizer | None = None) -> None:
     """Write centres, their optimiser's state and the margin's state; every process has to call it.
 
-    The files of an earlier save are replaced only when all of the new ones are whole.
+    `index.json` beside them says what was saved: classes, width, and the classes of head, margin (with its settings)
+    and optimiser. The files of an earlier save are replaced only when all of the new ones are whole.
 
     Args:
         head: as it stands after a step.
@@ -32,10 +35,12 @@ def save_head(head: ShardedHead | PartialFC, folder: Path, *, optimiser: torch.o
         optimiser: that updates a `ShardedHead`; a `PartialFC` has its own.
 
     Raises:
+        InputError: the optimiser does not update this head.
         WorkError: a process could not write its file.
     """
     processes, share = head.processes, head.share
-    number = _read_index(folder)["number"] + 1 if (folder / INDEX).exists() else 1
+    kind = kind_of(head, optimiser)
+    number = HeadIndex.read(folder).number + 1 if (folder / INDEX).exists() else 1
     rows, whole = _state(head, optimiser)
     tensors = {ROWS + name: value for name, value in rows.items()}
     if processes.rank == 0:
@@ -54,57 +59,93 @@ def save_head(head: ShardedHead | PartialFC, folder: Path, *, optimiser: torch.o
         ) from failure
     if processes.rank == 0:
         files = {_name(number, rank, processes.count) for rank in range(processes.count)}
-        index = {
-            "format": FORMAT,
-            "number": number,
-            "classes": share.classes,
-            "width": head.weight.shape[1],
-            "processes": processes.count,
-        }
-        with atomic_path(folder / INDEX) as path:
-            path.write_text(json.dumps(index) + "\n")
+        HeadIndex(number, share.classes, head.weight.shape[1], processes.count, kind).write(folder)
         for old in folder.glob("centres-*.safetensors"):
             if old.name not in files:
                 old.unlink()
     processes.max(torch.zeros(1, device=head.weight.device))  # all wait for the index
 
 
-def load_head(head: ShardedHead | PartialFC, folder: Path, *, optimiser: torch.optim.Optimizer | None = None) -> None:
+def load_head(
+    head: ShardedHead | PartialFC,
+    folder: Path,
+    *,
+    optimiser: torch.optim.Optimizer | None = None,
+    centres_only: bool = False,
+) -> None:
     """Read this process's share of what `save_head` wrote, by however many processes.
 
     Args:
-        head: built with the same number of classes, width and margin.
+        head: of the class, number of classes, width and margin that was saved.
         folder: that `save_head` wrote.
-        optimiser: that updates a `ShardedHead`; None reads no state of it.
+        optimiser: that updates a `ShardedHead`, of the class that was saved. None: no state of it is read.
+        centres_only: take the class centres from a save of any kind of head, margin and optimiser, and nothing else:
+            the states of margin and optimiser stay as they are.
 
     Raises:
-        DataError: nothing was saved there, a file is missing or damaged, or it holds another head.
+        DataError: nothing was saved there, a file is missing or damaged, or it holds another head, another margin,
+            another optimiser or no state of one. A save from before the index said so is taken to be of this margin
+            and optimiser where its tensors fit.
+        InputError: the optimiser does not update this head, or nothing of it would be read.
     """
-    index = _read_index(folder)
-    have, want = (index["classes"], index["width"]), (head.share.classes, head.weight.shape[1])
+    asked = kind_of(head, optimiser)
+    if centres_only and optimiser is not None:
+        raise InputError("with centres_only no state of an optimiser is read; leave out optimiser")
+    index = HeadIndex.read(folder)
+    have, want = (index.classes, index.width), (head.share.classes, head.weight.shape[1])
     if have != want:
         raise DataError(
             f"{folder} holds {have[0]} centres of width {have[1]}, the head has {want[0]} of width {want[1]}; build it "
             "as it was saved"
         )
     rows, whole = _read_shards(folder, index, head.share)
+    centres = rows.pop("weight", None)
+    if centres is None:
+        raise DataError(f"{folder} holds no class centres; use an earlier save")
+    if not centres_only:
+        _check_kind(folder, index.kind or _guessed(folder, asked, rows, whole), asked)
+        _take_margin(head, whole, folder)
+        states = {name.removeprefix(STATE): value.to(head.weight.device) for name, value in rows.items()}
+        if isinstance(head, PartialFC):
+            if "draws" in whole:
+                head.draws.copy_(whole["draws"])
+            head.optimiser.load_state_dict(states)
+        elif optimiser is not None:
+            states |= {name.removeprefix(STATE): value for name, value in whole.items() if name.startswith(STATE)}
+            _give(optimiser, head.weight, states)
+    with torch.no_grad():
+        head.weight.copy_(centres)
+
+
+def _check_kind(folder: Path, saved: Kind, asked: Kind) -> None:
+    """Refuse another kind than was saved; a `ShardedHead` without an optimiser asks for no state of one."""
+    cure = "build it as it was saved, or take its class centres alone with centres_only=True"
+    if asked.optimiser is None and saved.head == asked.head:
+        saved = replace(saved, optimiser=None)
+    elif saved.optimiser is None and saved.head == asked.head and saved.margin == asked.margin:
+        raise DataError(
+            f"{folder / INDEX}: the save holds no state of an optimiser, and one of {asked.optimiser} is asked for; "
+            "leave out optimiser to begin its state anew"
+        )
+    was, wanted = saved.difference(asked)
+    if was:
+        raise DataError(f"{folder / INDEX}: saved was {was}, asked for is {wanted}; {cure}")
+
+
+def _guessed(folder: Path, asked: Kind, rows: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> Kind:
+    """The kind of a save that does not say it: the head by its tensors, the rest taken on trust."""
+    log.warning("%s: the save does not say its margin and optimiser; they are taken to be those given", folder)
+    head = PartialFC if "draws" in whole else ShardedHead
+    has_state = head is PartialFC or any(name.startswith(STATE) for name in (*rows, *whole))
+    return Kind(head.__name__, asked.margin, asked.optimiser if has_state else None)
+
+
+def _take_margin(head: ShardedHead | PartialFC, whole: Mapping[str, Tensor], folder: Path) -> None:
+    state = {name.removeprefix("margin."): value for name, value in whole.items() if name.startswith("margin.")}
     try:
-        with torch.no_grad():
-            head.weight.copy_(rows.pop("weight"))
-        margin = {name.removeprefix("margin."): value for name, value in whole.items() if name.startswith("margin.")}
-        head.margin.load_state_dict(margin)
-    except (KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{folder} holds another kind of head ({reason}); build it with the same margin") from error
-    device = head.weight.device
-    states = {name.removeprefix(STATE): value.to(device) for name, value in rows.items()}
-    if isinstance(head, PartialFC):
-        if "draws" in whole:
-            head.draws.copy_(whole["draws"])
-        head.optimiser.load_state_dict(states)
-    elif optimiser is not None and states:
-        states |= {name.removeprefix(STATE): value for name, value in whole.items() if name.startswith(STATE)}
-        _give(optimiser, head.weight, states)
+        head.margin.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(f"{folder} holds the state of another margin; build the head with the one saved") from error
 
 
 def _state(
@@ -139,25 +180,12 @@ def _name(number: int, rank: int, count: int) -> str:
     return f"centres-{number:06d}-{rank:05d}-of-{count:05d}.safetensors"
 
 
-def _read_index(folder: Path) -> dict[str, int]:
-    path = folder / INDEX
-    try:
-        index = json.loads(path.read_text())
-        if index["format"] != FORMAT:
-            raise DataError(f"{path} is of format {index['format']}, expected {FORMAT}; use a newer facewright")
-        return {name: int(index[name]) for name in ("number", "classes", "width", "processes")}
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} holds no saved head (no {INDEX}); name a folder that save_head wrote") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}); use an earlier save") from error
-
-
-def _read_shards(folder: Path, index: dict[str, int], share: Share) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _read_shards(folder: Path, index: HeadIndex, share: Share) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     parts: dict[str, list[Tensor]] = {}
     whole: dict[str, Tensor] = {}
-    for rank in range(index["processes"]):
-        path = folder / _name(index["number"], rank, index["processes"])
-        saved = Share.of(share.classes, rank, index["processes"])
+    for rank in range(index.processes):
+        path = folder / _name(index.number, rank, index.processes)
+        saved = Share.of(share.classes, rank, index.processes)
         low, high = max(saved.start, share.start), min(saved.stop, share.stop)
         try:
             with safe_open(path, framework="pt", device="cpu") as opened:

@@ -49,6 +49,11 @@ class Margin(nn.Module, ABC):
         """What is added to each sample's cross-entropy, (B,), given the embeddings' lengths (B,); None: nothing."""
         return None
 
+    def settings(self) -> dict[str, bool | float | str | None]:
+        """The plain values that it was built with, by name: what tells two margins of one class apart."""
+        plain = {name: value for name, value in vars(self).items() if name != "training" and not name.startswith("_")}
+        return {name: value for name, value in plain.items() if isinstance(value, bool | int | float | str | None)}
+
     def forward(self, cosine: Tensor, labels: Tensor, norms: Tensor, *, own_cosine: Tensor | None = None) -> Tensor:
         """Scaled logits.
 

@@ -32,5 +32,8 @@ class RampedMargin(Margin):
     def extra_loss(self, norms: Tensor, /) -> Tensor | None:
         return self.margin.extra_loss(norms)
 
+    def settings(self) -> dict[str, bool | float | str | None]:
+        return {name: value for name, value in super().settings().items() if name != "share"}  # that follows the run
+
     def _mixed(self, cosine: Tensor, moved: Tensor) -> Tensor:
         return moved if moved is cosine or self.share >= 1 else torch.lerp(cosine, moved, self.share)
