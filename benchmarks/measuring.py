@@ -6,10 +6,14 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from facewright.training.atomic import atomic_path
 
 
 def in_own_process(script: str, *arguments: str) -> dict[str, Any]:
@@ -57,3 +61,11 @@ def facts(script: str, device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def write_results(path: Path, above: Mapping[str, Any], taken: Mapping[str, Any], lines: Sequence[str]) -> None:
+    """Write the figures to a JSON file and the table beside it, whole or not at all."""
+    texts = {path: json.dumps({**above, "measured": taken}, indent=1), path.with_suffix(".md"): "\n".join(lines)}
+    for file, text in texts.items():
+        with atomic_path(file) as temporary:
+            temporary.write_text(f"{text}\n", encoding="utf-8")

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import facts, file_stem, in_own_process, now, peak_bytes
+from measuring import facts, file_stem, in_own_process, now, peak_bytes, write_results
 from torch import Tensor, nn
 
 from facewright.checkpoints import LAYOUTS
-from facewright.training.atomic import atomic_path
 
 NETWORKS = (
     "arcface_torch/r18", "arcface_torch/r50", "arcface_torch/r100", "arcface_torch/mbf", "arcface_torch/vit_t",
@@ -249,10 +248,7 @@ def run(arguments: argparse.Namespace) -> None:
     asked = list(cases(arguments))
 
     def write() -> None:
-        with atomic_path(results) as temporary:
-            temporary.write_text(json.dumps({**above, "measured": taken}, indent=1) + "\n", encoding="utf-8")
-        with atomic_path(results.with_suffix(".md")) as temporary:
-            temporary.write_text("\n".join([*heading(above, arguments.repeats), *rows(asked, taken)]) + "\n", "utf-8")
+        write_results(results, above, taken, [*heading(above, arguments.repeats), *rows(asked, taken)])
 
     wanting = {case.reference for case in asked if case.name not in taken}
     for case in asked:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import facts, file_stem, in_own_process, now, peak_bytes
+from measuring import facts, file_stem, in_own_process, now, peak_bytes, write_results
 from torch import Tensor
 
 from facewright.diffusion.fast_decoder import FastDecoder, FastDecoderConfig
@@ -28,7 +28,6 @@ from facewright.diffusion.samplers_config import run_sampler, sampler_config
 from facewright.diffusion.unet import ConditionalUNet, UNetConfig, published_config
 from facewright.diffusion.vq import VQConfig
 from facewright.diffusion.vq_autoencoder import VQAutoencoder
-from facewright.training.atomic import atomic_path
 from facewright.training.precision import chosen_precision
 from facewright.weights import Card
 
@@ -151,10 +150,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(way.name, taken[way.name], flush=True)
     where = f"{above['hardware']}, {above['threads']} threads, torch {above['torch']}, Python {above['python']}."
     lines = ["# Sampling", "", above["command"], "", where, *table(taken, arguments.batch)]
-    with atomic_path(results) as temporary:
-        temporary.write_text(json.dumps({**above, "measured": taken}, indent=1) + "\n", encoding="utf-8")
-    with atomic_path(results.with_suffix(".md")) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_results(results, above, taken, lines)
     print(results.with_suffix(".md"))
 
 

@@ -272,7 +272,7 @@ def test_an_unknown_layout_is_refused_with_the_likely_one() -> None:
         ({"a": np.array(["text"])}, "entry 'a' is an array of <U4"),
         ({"a": np.zeros(2, np.longdouble)}, "entry 'a' is an array of "),
         ({"a": torch.zeros(2, 2).to_sparse()}, "sparse or quantised"),
-        ({"state_dict": {"model": {"a": [1]}}}, "entry 'a' is a list"),
+        ({"state_dict": {"model": {"a": [1]}}}, "entry 'a' is a value of type list"),
         ({"module.a": torch.zeros(1), "a": torch.zeros(1)}, "no known layout"),
     ],
 )

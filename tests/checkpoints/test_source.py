@@ -65,7 +65,7 @@ def test_lists_within_lists_are_gone_through_once(tmp_path: Path) -> None:
     for _ in range(64):
         nested = [nested, nested]
     torch.save({"a": nested}, tmp_path / "weights.pt", _use_new_zipfile_serialization=False)
-    with pytest.raises(DataError, match="entry 'a' is a list"):
+    with pytest.raises(DataError, match="entry 'a' is a value of type list"):
         checkpoints.load(tmp_path / "weights.pt")
 
 
@@ -262,7 +262,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, said: str) -> N
 
 @pytest.mark.parametrize(
     ("saved", "said"),
-    [([torch.zeros(2)], "holds a list, expected a mapping"), ({}, "holds no tensor, expected a mapping")],
+    [([torch.zeros(2)], "holds a value of type list, expected a mapping"), ({}, "holds no tensor, expected a mapping")],
 )
 @pytest.mark.parametrize("new", [True, False])
 def test_a_checkpoint_without_named_tensors_is_told_the_cure(

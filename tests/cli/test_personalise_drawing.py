@@ -57,6 +57,7 @@ def call(models: Path, out: Path, prompt: str = "alice at night", *more: str) ->
         ("alice at night", ["--width=33"], "multiples of 8"),
         ("alice at night", ["--face=alice=nowhere.png"], "nowhere.png: no such photo"),
         ("alice at night", ["--box=alice=0,0,2,1"], "a box is left, top, right, bottom from 0 to 1"),
+        ("alice at night", ["--noun=alice=woman", "--noun=alice=man"], "given twice for 'alice'"),
     ],
 )
 def test_a_wrong_call_loads_nothing(
@@ -97,6 +98,16 @@ def test_a_photo_without_the_face_meant_loads_no_encoder(
         given[2] = f"--face=alice={tmp_path / face}"
         assert run(given) == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_what_finds_no_room_is_said(
+    models: Path, tmp_path: Path, drawn: list[Sequence[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = [f"--negative={'a ' * TEXT.length}night"]
+    assert run(call(models, tmp_path / "out", f"{'a ' * TEXT.length}night alice", *more)) == 0
+    said = capsys.readouterr().err
+    assert "the prompt is too long, left out: a a a a night\n" in said
+    assert "--negative is too long, left out: a a night\n" in said
 
 
 def test_encoder_and_mapping_are_gone_while_drawing(

@@ -46,12 +46,13 @@ def test_it_loads_with_another_scheduler_and_precision(small: Path) -> None:
     assert pipe.safety_checker is None
 
 
-def test_it_loads_without_a_word(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_it_loads_without_a_word(precision: str, small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from transformers.utils import logging
 
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
     capsys.readouterr()
-    load_base(small)
+    load_base(small, precision=precision)
     assert capsys.readouterr().err == ""
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
@@ -68,6 +69,13 @@ def test_it_loads_without_a_word(small: Path, capsys: pytest.CaptureFixture[str]
         (lambda base: (base / "model_index.json").write_text("[]"), "no JSON object"),
         (lambda base: (base / "model_index.json").write_text('{"_class_name": "FluxPipeline"}'), "is a FluxPipeline"),
         (lambda base: _without_text(base), "has no text_encoder, which a StableDiffusionPipeline needs"),
+        (
+            lambda base: _changed(base / "model_index.json", "unet"),
+            "has no unet, which a StableDiffusionPipeline needs",
+        ),
+        (lambda base: (base / "tokenizer/tokenizer.json").unlink(), "tokenizer holds no vocabulary"),
+        (lambda base: _changed(base / "text_encoder/config.json", "hidden_size"), "does not say the width"),
+        (lambda base: (base / "unet/config.json").write_text("{"), "unet/config.json cannot be read"),
     ],
 )
 def test_what_is_missing_is_named(copied: Path, spoil: object, sentence: str) -> None:
@@ -78,6 +86,12 @@ def test_what_is_missing_is_named(copied: Path, spoil: object, sentence: str) ->
 
 def _move(base: Path) -> None:
     (base / "scheduler/scheduler_config.json").rename(base / "scheduler/other.json")
+
+
+def _changed(file: Path, without: str) -> None:
+    read = json.loads(file.read_text())
+    del read[without]
+    file.write_text(json.dumps(read))
 
 
 def _without_text(base: Path) -> None:

@@ -85,7 +85,7 @@ def entries_of(loaded: object, name: str) -> dict[str, Entry]:
             loaded = next((loaded[key] for key in CONTAINERS if isinstance(loaded.get(key), Mapping)), loaded)
     if not isinstance(loaded, Mapping):
         raise DataError(
-            f"{name} holds a {type(loaded).__name__}, expected a mapping of names to tensors; {STATE_ALONE}"
+            f"{name} holds a value of type {type(loaded).__name__}, expected a mapping of names to tensors; {STATE_ALONE}"
         )
     if not loaded:
         raise DataError(f"{name} holds no tensor, expected a mapping of names to tensors; {STATE_ALONE}")
@@ -98,7 +98,9 @@ def _entry(value: object, key: str, name: str) -> Entry:
         plain = torch.from_numpy(np.empty(0, native)).dtype
         return Entry(value.shape, plain, lambda: torch.from_numpy(np.array(value, native, order="C")))
     if not isinstance(value, Tensor):
-        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        kind = (
+            f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a value of type {type(value).__name__}"
+        )
         raise DataError(
             f"{name}: entry {key!r} is {kind}, expected a tensor; {STATE_ALONE}, or keep it under one of "
             f"{', '.join(CONTAINERS)}"

@@ -93,7 +93,7 @@ def read_base(path: Path | str) -> BaseFacts:
     suffixes = ("", "_2")[: PIPELINES[pipeline]]
     texts, tokenizers = ([f"{part}{suffix}" for suffix in suffixes] for part in ("text_encoder", "tokenizer"))
     for part in ("unet", "vae", "scheduler", *texts, *tokenizers):
-        if parts.get(part, [None])[0] is None or not (folder / part).is_dir():
+        if parts.get(part, [None, None]) == [None, None] or not (folder / part).is_dir():
             raise DataError(f"{folder} has no {part}, which a {pipeline} needs; get the whole model")
     for tokenizer in tokenizers:
         if not any(all((folder / tokenizer / file).is_file() for file in files) for files in _VOCABULARIES):

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from facewright.data.formats import Decoder, Records, open_records
+from facewright.data.formats.records import unless_skipped
 from facewright.data.images import centre_crop
 from facewright.data.packs import FacePack, read_pack
 from facewright.errors import ConfigError, DataError, InputError
@@ -71,7 +72,7 @@ class RecordSource:
     def refuse(self, number: int, error: DataError) -> None:
         """Raise the error, or note it where damaged pictures are skipped."""
         if not self.skip:
-            raise error
+            raise unless_skipped(error) from error
         if number not in self.skipped:
             self.skipped[number] = str(error)
             log.warning("skipped: %s", error)
