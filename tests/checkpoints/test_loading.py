@@ -245,7 +245,7 @@ def test_shapes_without_values_are_refused(small: State) -> None:
 def test_a_mapping_that_holds_itself_is_refused() -> None:
     endless: dict[str, Any] = {}
     endless["state_dict"] = endless
-    with pytest.raises(DataError, match="entry 'state_dict' is a dict, expected a tensor"):
+    with pytest.raises(DataError, match="entry 'state_dict' is a value of type dict, expected a tensor"):
         checkpoints.load(endless)
 
 

@@ -84,9 +84,8 @@ def entries_of(loaded: object, name: str) -> dict[str, Entry]:
         if isinstance(loaded, Mapping):
             loaded = next((loaded[key] for key in CONTAINERS if isinstance(loaded.get(key), Mapping)), loaded)
     if not isinstance(loaded, Mapping):
-        raise DataError(
-            f"{name} holds a value of type {type(loaded).__name__}, expected a mapping of names to tensors; {STATE_ALONE}"
-        )
+        kind = type(loaded).__name__
+        raise DataError(f"{name} holds a value of type {kind}, expected a mapping of names to tensors; {STATE_ALONE}")
     if not loaded:
         raise DataError(f"{name} holds no tensor, expected a mapping of names to tensors; {STATE_ALONE}")
     return {str(key): _entry(value, str(key), name) for key, value in loaded.items()}
