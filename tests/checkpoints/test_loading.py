@@ -268,7 +268,7 @@ def test_an_unknown_layout_is_refused_with_the_likely_one() -> None:
     [
         ({}, "holds no tensor"),
         ({"a": torch.zeros(1)}, "no known layout has tensors like 'a'"),
-        ({"a": "text"}, "entry 'a' is a str, expected a tensor"),
+        ({"a": "text"}, "entry 'a' is a value of type str, expected a tensor"),
         ({"a": np.array(["text"])}, "entry 'a' is an array of <U4"),
         ({"a": np.zeros(2, np.longdouble)}, "entry 'a' is an array of "),
         ({"a": torch.zeros(2, 2).to_sparse()}, "sparse or quantised"),
