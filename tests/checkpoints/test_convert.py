@@ -39,3 +39,15 @@ def test_forms_without_a_counterpart_are_refused(network: str) -> None:
         state = NETWORKS[network]().state_dict()
     with pytest.raises(DataError, match=r"no IResNet|8, 16, 24 or 49 units"):
         iresnet_from_ir(state)
+
+
+def test_every_tensor_is_accounted_for() -> None:
+    with torch.device("meta"):
+        state = NETWORKS["ir_18"]().state_dict()
+    wrapped = iresnet_from_ir({f"module.{key}": tensor for key, tensor in state.items()})
+    assert wrapped.keys() == iresnet_from_ir(state).keys()
+    bias = state.pop("output_layer.3.bias")
+    with pytest.raises(DataError, match=r"no IResNet has its numbers: missing: output_layer\.3\.bias; give"):
+        iresnet_from_ir(state)
+    with pytest.raises(DataError, match=r"of another shape or type: output_layer\.3\.bias"):
+        iresnet_from_ir({**state, "output_layer.3.bias": bias[:-1]})

@@ -95,6 +95,10 @@ def test_what_an_import_would_replace_is_kept(tmp_path: Path, app: typer.Typer) 
     ended = CliRunner().invoke(app, ["import", str(other), "--out", str(out), "--force"])
     assert ended.exit_code == 0, ended.output
     assert read_card(out).sha256 != card.sha256
+    out.with_suffix(".md").write_text("mine")
+    with pytest.raises(InputError, match=r"out\.md holds something else"):
+        checkpoints.import_checkpoint(other, out)
+    assert out.with_suffix(".md").read_text() == "mine"
 
 
 @pytest.mark.parametrize("content", ["no weights", ""])

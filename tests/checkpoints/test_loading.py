@@ -68,7 +68,7 @@ def test_what_lies_beside_a_network_is_left_out_by_name(small: State) -> None:
     bin_file = {f"postfuse_module.{key}": value for key, value in small.items()}
     bin_file |= {"unet.conv_in.weight": torch.zeros(1), "text_encoder.text_model.x": torch.zeros(1)}
     assert_same(checkpoints.load(bin_file), small)
-    with pytest.raises(DataError, match=r"unexpected: stranger\.weight$"):
+    with pytest.raises(DataError, match=r"unexpected: stranger\.weight; give the whole state dict"):
         checkpoints.load({**bin_file, "stranger.weight": torch.zeros(1)})
 
 
@@ -285,6 +285,8 @@ def test_the_same_tensor_twice_is_refused(state: State) -> None:
     state["module.conv1.bn.bias"] = state["conv1.bn.bias"]
     with pytest.raises(DataError, match=r"conv1\.bn\.bias and module\.conv1\.bn\.bias are the same tensor"):
         checkpoints.load(state, layout=MOBILE)
+    with pytest.raises(DataError, match=r"conv1\.bn\.bias and module\.conv1\.bn\.bias are the same tensor"):
+        checkpoints.load(state)
 
 
 def test_files_of_every_kind(tmp_path: Path, small: State) -> None:
@@ -298,3 +300,18 @@ def test_files_of_every_kind(tmp_path: Path, small: State) -> None:
     for path in tmp_path.iterdir():
         assert_same(checkpoints.load(path), small)
         assert_same(checkpoints.load(str(path), layout="fastcomposer/postfuse"), small)
+
+
+def test_what_is_no_checkpoint_at_all_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder; name the checkpoint file in it"):
+        checkpoints.load(tmp_path)
+    with pytest.raises(InputError, match="a checkpoint is a file or a mapping of names to tensors, got int"):
+        checkpoints.load(3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a layout is named by its text"):
+        checkpoints.load({"a": torch.zeros(1)}, layout=checkpoints.LAYOUTS["f2d/msid"])  # type: ignore[arg-type]
+
+
+def test_a_stranger_is_not_compared_with_what_it_hardly_resembles() -> None:
+    few = {"input_layer.0.weight": torch.zeros(64, 3, 3, 3), **{f"other.{n}": torch.zeros(1) for n in range(9)}}
+    with pytest.raises(DataError, match=r"no known layout has tensors like 'input_layer\.0\.weight'"):
+        checkpoints.load(few)

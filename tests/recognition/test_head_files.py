@@ -212,3 +212,12 @@ def test_an_earlier_save_loads_where_it_can(tmp_path: Path, caplog: pytest.LogCa
     forget(tmp_path / "sharded")
     with pytest.raises(DataError, match="holds no state of an optimiser"):
         load_head(head, tmp_path / "sharded", optimiser=optimiser)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("notes")
+    with pytest.raises(InputError, match="taken is a file; name a folder for the centres"):
+        save_head(sharded(), str(tmp_path / "taken"))
+    with pytest.raises(DataError, match="taken holds no saved head"):
+        load_head(sharded(), str(tmp_path / "taken"))
+    assert (tmp_path / "taken").read_text() == "notes"

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from facewright.checkpoints.matching import match
+from facewright.checkpoints.source import open_checkpoint
+from facewright.checkpoints.table import LAYOUTS
 from facewright.errors import DataError
 
 BRANCH = {"0": "bn1", "1": "conv1", "2": "bn2", "3": "prelu", "4": "conv2", "5": "bn3"}
@@ -17,8 +20,9 @@ OUTSIDE = {
     "output_layer.3": "fc",
     "output_layer.4": "features",
 }
-STRIDED = {8: (2, 2, 2, 2), 16: (3, 4, 6, 3), 24: (3, 4, 14, 3), 49: (3, 13, 30, 3)}  # units in all: a stage
-EPSILON = 1e-5
+STAGES = {8: (18, (2, 2, 2, 2)), 16: (34, (3, 4, 6, 3)), 24: (50, (3, 4, 14, 3)), 49: (101, (3, 13, 30, 3))}
+"""Units in all: depth by name, and units a stage."""
+EPSILON = 1e-5  # torch's of a batch norm
 
 
 def iresnet_from_ir(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -28,23 +32,31 @@ def iresnet_from_ir(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     with a norm that changes nothing, the last a scale of one and a shift of zero.
 
     Args:
-        state: names and tensors as `IR(...).state_dict()` gives them.
+        state: names and tensors as `IR(...).state_dict()` gives them; wrappers' prefixes are taken off.
 
     Returns:
         Names and tensors for `IResNet(...).load_state_dict`.
 
     Raises:
-        DataError: not an IR with a norm in the middle of its units, or with squeeze-and-excitation, or a bottleneck.
+        DataError: a tensor is missing, left over or of another shape: also of an IR with squeeze-and-excitation, with
+            bottlenecks, or without a norm in the middle of its units.
     """
-    units = 1 + max((int(found[1]) for key in state if (found := re.match(r"body\.(\d+)\.", key))), default=-1)
-    if units not in STRIDED:
-        raise DataError(f"an IR of depth 18, 34, 50 or 101 has 8, 16, 24 or 49 units, this state dict has {units}")
-    places = [f"layer{stage}.{index}" for stage, count in enumerate(STRIDED[units], 1) for index in range(count)]
-    renamed = {}
-    for key, tensor in state.items():
-        renamed[_renamed(key, places)] = tensor
-    if f"{places[0]}.bn3.weight" not in renamed:
-        raise DataError("this IR has no norm in the middle of its units, so no IResNet has its numbers")
+    checkpoint = open_checkpoint(state)
+    units = len({found[1] for key in checkpoint.entries if (found := re.search(r"(?:^|\.)body\.(\d+)\.", key))})
+    if units not in STAGES:
+        raise DataError(
+            f"an IR of depth 18, 34, 50 or 101 has 8, 16, 24 or 49 units, this state dict has {units}; give the whole "
+            "state dict of one"
+        )
+    depth, stages = STAGES[units]
+    held = match(checkpoint, LAYOUTS[f"tface/ir_{depth}"])
+    if not held.fits:
+        raise DataError(
+            f"this state dict is not that of a plain IR-{depth}, so no IResNet has its numbers: {held.sentence()}; "
+            "give the whole state dict of one"
+        )
+    places = [f"layer{stage}.{index}" for stage, count in enumerate(stages, 1) for index in range(count)]
+    renamed = {_renamed(key, places): checkpoint.entries[name].read() for key, name in held.keys.items()}
     width = len(renamed["bn1.weight"])
     like = renamed["bn1.weight"]
     first = f"{places[0]}.downsample"
@@ -60,10 +72,9 @@ def iresnet_from_ir(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _renamed(key: str, places: list[str]) -> str:
-    if found := re.fullmatch(r"((?:in|out)put_layer\.\d)\.(\w+)", key):
-        return f"{OUTSIDE[found[1]]}.{found[2]}"
-    if found := re.fullmatch(r"body\.(\d+)\.shortcut_layer\.([01])\.(\w+)", key):
-        return f"{places[int(found[1])]}.downsample.{found[2]}.{found[3]}"
-    if found := re.fullmatch(r"body\.(\d+)\.res_layer\.([0-5])\.(\w+)", key):
-        return f"{places[int(found[1])]}.{BRANCH[found[2]]}.{found[3]}"
-    raise DataError(f"{key} belongs to no plain IR; squeeze-and-excitation and bottlenecks have no IResNet form")
+    if found := re.fullmatch(r"body\.(\d+)\.(shortcut|res)_layer\.(\d)\.(\w+)", key):
+        unit, branch, index, tensor = found.groups()
+        part = f"downsample.{index}" if branch == "shortcut" else BRANCH[index]
+        return f"{places[int(unit)]}.{part}.{tensor}"
+    module, _, tensor = key.rpartition(".")
+    return f"{OUTSIDE[module]}.{tensor}"

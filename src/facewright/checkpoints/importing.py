@@ -73,12 +73,15 @@ def import_checkpoint(
 
 def _check_free(target: Path, card: Card) -> None:
     """Refuse to write over another file than an earlier run of the same import."""
+    text = target.with_suffix(".md")
     try:
-        if replace(read_card(target), sha256="", stored=card.stored, created="").to_json() == card.to_json():
-            return
-    except FaceError:
-        pass
-    if taken := next((file for file in (target, target.with_suffix(".md")) if file.exists()), None):
+        there = read_card(target)
+        same = replace(there, sha256="", stored=card.stored, created="").to_json() == card.to_json()
+        own_text = same and (not text.exists() or text.read_bytes() == there.to_markdown().encode())
+    except (FaceError, OSError):
+        same, own_text = not target.exists(), not text.exists()
+    if not (same and own_text):
+        taken = text if same else target
         raise InputError(f"{taken} holds something else, which would be lost; name another --out, or --force")
 
 

@@ -14,6 +14,8 @@ from facewright.checkpoints.source import Checkpoint, open_checkpoint
 from facewright.checkpoints.table import LAYOUTS
 from facewright.errors import DataError, InputError
 
+WHOLE = "give the whole state dict of one network, as its project saves it"
+
 
 def load(
     source: Path | str | Mapping[str, Any], *, layout: str | None = None, device: str | torch.device = "cpu"
@@ -39,9 +41,8 @@ def load(
     held = find(checkpoint, layout)
     with torch.device("meta"):
         network = held.generation.build()
-    state = {key: tensor.to(device) for key, tensor in tensors(checkpoint, held).items()}
-    network.load_state_dict(state, assign=True)
-    return network.eval()
+    network.load_state_dict(tensors(checkpoint, held), assign=True)
+    return network.to(device).eval()
 
 
 def identify(source: Path | str | Mapping[str, Any]) -> list[str]:
@@ -60,19 +61,23 @@ def find(checkpoint: Checkpoint, layout: str | None) -> Match:
     if found:
         names = ", ".join(held.layout.name for held in found)
         raise InputError(
-            f"{checkpoint.name} fits {len(found)} layouts with the same tensors: {names}; name one of them"
+            f"{checkpoint.name} fits {len(found)} layouts with the same tensors: {names}; name one of them as layout"
         )
     near = nearest(checkpoint, LAYOUTS.values())
-    if near is None:
+    if near is None or near.faults > len(near.keys):
         first = next(iter(checkpoint.entries))
         raise DataError(
             f"{checkpoint.name}: no known layout has tensors like {first!r}; `facewright layouts` lists what is known"
         )
-    raise DataError(f"{checkpoint.name} fits no known layout; the nearest is {near.layout.name}: {near.sentence()}")
+    raise DataError(
+        f"{checkpoint.name} fits no known layout; the nearest is {near.layout.name}: {near.sentence()}; {WHOLE}"
+    )
 
 
 def known(name: str) -> Layout:
     """The layout of a name."""
+    if not isinstance(name, str):
+        raise InputError(f"a layout is named by its text, such as 'arcface_torch/r50', got {name!r}")
     if name not in LAYOUTS:
         close = get_close_matches(name, LAYOUTS, n=1)
         meant = f"did you mean {close[0]}? " if close else ""
@@ -103,5 +108,5 @@ def _checked(checkpoint: Checkpoint, layout: Layout) -> Match:
     if held.fits:
         return held
     others = [other.layout.name for other in fitting(checkpoint, LAYOUTS.values())]
-    cure = f"; it fits {' and '.join(others)}" if others else "; no known layout fits"
-    raise DataError(f"{checkpoint.name} does not fit {layout.name}: {held.sentence()}{cure}")
+    cure = f"it fits {' and '.join(others)}" if others else f"no known layout fits; {WHOLE}"
+    raise DataError(f"{checkpoint.name} does not fit {layout.name}: {held.sentence()}; {cure}")

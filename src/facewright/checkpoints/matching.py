@@ -47,7 +47,12 @@ def match(checkpoint: Checkpoint, layout: Layout) -> Match:
     Raises:
         DataError: two names in the file mean the same tensor.
     """
-    keys = _unwrapped(checkpoint, layout)
+    names = _unwrapped(checkpoint, layout)
+    if twice := next((found for found in names.values() if len(found) > 1), None):
+        raise DataError(
+            f"{checkpoint.name}: {twice[0]} and {twice[1]} are the same tensor of {layout.name}; keep one of them"
+        )
+    keys = {plain: found[0] for plain, found in names.items()}
     generations = sorted(layout.generations, key=lambda generation: abs(generation.tensors - len(keys)))
     return _compare(checkpoint, layout, generations[0], keys)
 
@@ -56,14 +61,12 @@ def fitting(checkpoint: Checkpoint, layouts: Iterable[Layout]) -> list[Match]:
     """Every layout that the checkpoint fits entirely."""
     found = []
     for layout in layouts:
-        try:
-            keys = _unwrapped(checkpoint, layout)
-        except DataError:
-            continue
+        names = _unwrapped(checkpoint, layout)
         counts = [generation.tensors for generation in layout.generations]
-        if len(keys) in counts and layout.family.landmark in keys and (held := match(checkpoint, layout)).fits:
-            found.append(held)
-    return found
+        once = sum(map(len, names.values())) == len(names)
+        if once and len(names) in counts and layout.family.landmark in names:
+            found.append(match(checkpoint, layout))
+    return [held for held in found if held.fits]
 
 
 def whole(found: Iterable[Match]) -> list[Match]:
@@ -74,33 +77,29 @@ def whole(found: Iterable[Match]) -> list[Match]:
 
 
 def nearest(checkpoint: Checkpoint, layouts: Iterable[Layout]) -> Match | None:
-    """The layout with the fewest faults among those whose landmark the checkpoint has; None where none has it."""
+    """The layout with the fewest faults among those whose landmark the checkpoint has; None where none has it.
+
+    Raises:
+        DataError: two names in the file mean the same tensor.
+    """
     candidates = []
     for layout in layouts:
-        try:
-            keys = _unwrapped(checkpoint, layout)
-        except DataError:
-            continue
-        if layout.family.landmark in keys:
-            distance = min(abs(generation.tensors - len(keys)) for generation in layout.generations)
+        names = _unwrapped(checkpoint, layout)
+        if layout.family.landmark in names:
+            distance = min(abs(generation.tensors - len(names)) for generation in layout.generations)
             candidates.append((distance, layout))
     closest = sorted(candidates, key=lambda pair: pair[0])[:NEAREST]
     return min((match(checkpoint, layout) for _, layout in closest), key=lambda held: held.faults, default=None)
 
 
-def _unwrapped(checkpoint: Checkpoint, layout: Layout) -> dict[str, str]:
+def _unwrapped(checkpoint: Checkpoint, layout: Layout) -> dict[str, list[str]]:
     """Names in the file by their names without wrappers, less what lies beside the network."""
-    keys: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
     for key in checkpoint.entries:
         plain = layout.stripped(key)
-        if layout.is_beside(plain):
-            continue
-        if plain in keys:
-            raise DataError(
-                f"{checkpoint.name}: {keys[plain]} and {key} are the same tensor of {layout.name}; keep one of them"
-            )
-        keys[plain] = key
-    return keys
+        if not layout.is_beside(plain):
+            names.setdefault(plain, []).append(key)
+    return names
 
 
 def _compare(checkpoint: Checkpoint, layout: Layout, generation: Generation, keys: dict[str, str]) -> Match:

@@ -48,7 +48,11 @@ def open_checkpoint(source: Path | str | Mapping[str, Any]) -> Checkpoint:
     """
     if isinstance(source, Mapping):
         return Checkpoint("the mapping", entries_of(source, "the mapping"))
+    if not isinstance(source, (str, Path)):
+        raise InputError(f"a checkpoint is a file or a mapping of names to tensors, got {type(source).__name__}")
     path = Path(source)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the checkpoint file in it")
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file; name a file of torch.save, a .safetensors or a .npz file")
     from facewright.checkpoints import array_files, torch_files

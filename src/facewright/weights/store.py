@@ -138,7 +138,10 @@ def _header(path: Path) -> dict[str, object]:
     try:
         header = json.loads(text)
     except ValueError as error:
-        raise DataError(f"{path}: not a whole safetensors file; name a .safetensors file or get it again") from error
+        raise DataError(
+            f"{path}: not a whole safetensors file; name a .safetensors file or get it again, and bring other "
+            "checkpoints into this form with facewright import"
+        ) from error
     if not isinstance(header, dict):
         raise DataError(f"{path}: not a safetensors file; name a .safetensors file")
     return header

@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 ROWS, WHOLE, STATE = "rows.", "whole.", "optimiser."
 
 
-def save_head(head: ShardedHead | PartialFC, folder: Path, *, optimiser: torch.optim.Optimizer | None = None) -> None:
+def save_head(
+    head: ShardedHead | PartialFC, folder: Path | str, *, optimiser: torch.optim.Optimizer | None = None
+) -> None:
     """Write centres, their optimiser's state and the margin's state; every process has to call it.
 
     `index.json` beside them says what was saved: classes, width, and the classes of head, margin (with its settings)
@@ -38,8 +40,10 @@ def save_head(head: ShardedHead | PartialFC, folder: Path, *, optimiser: torch.o
         InputError: the optimiser does not update this head.
         WorkError: a process could not write its file.
     """
-    processes, share = head.processes, head.share
+    processes, share, folder = head.processes, head.share, Path(folder)
     kind = kind_of(head, optimiser)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder for the centres")
     number = HeadIndex.read(folder).number + 1 if (folder / INDEX).exists() else 1
     rows, whole = _state(head, optimiser)
     tensors = {ROWS + name: value for name, value in rows.items()}
@@ -55,7 +59,7 @@ def save_head(head: ShardedHead | PartialFC, folder: Path, *, optimiser: torch.o
     if bool(processes.max(torch.tensor([failure is not None], dtype=torch.int32, device=head.weight.device))):
         raise WorkError(
             f"{folder / name}: this process or another one could not write its centres ({failure or 'another one'}); "
-            "the save before is kept: free disk space and save again"
+            "an earlier save is kept: mend that, or name another folder, and save again"
         ) from failure
     if processes.rank == 0:
         files = {_name(number, rank, processes.count) for rank in range(processes.count)}
@@ -68,7 +72,7 @@ def save_head(head: ShardedHead | PartialFC, folder: Path, *, optimiser: torch.o
 
 def load_head(
     head: ShardedHead | PartialFC,
-    folder: Path,
+    folder: Path | str,
     *,
     optimiser: torch.optim.Optimizer | None = None,
     centres_only: bool = False,
@@ -91,6 +95,7 @@ def load_head(
     asked = kind_of(head, optimiser)
     if centres_only and optimiser is not None:
         raise InputError("with centres_only no state of an optimiser is read; leave out optimiser")
+    folder = Path(folder)
     index = HeadIndex.read(folder)
     have, want = (index.classes, index.width), (head.share.classes, head.weight.shape[1])
     if have != want:

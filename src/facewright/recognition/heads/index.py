@@ -64,10 +64,10 @@ class HeadIndex:
                 raise DataError(f"{path} is of format {said['format']}, expected {FORMAT}; use a newer facewright")
             numbers = {name: int(said[name]) for name in ("number", "classes", "width", "processes")}
             return cls(**numbers, kind=Kind(**said["kind"]) if "kind" in said else None)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise DataError(f"{folder} holds no saved head (no {INDEX}); name a folder that save_head wrote") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is damaged ({error}); use an earlier save") from error
+            raise DataError(f"{path} is damaged ({error}); use an earlier save, or save into another folder") from error
 
 
 def kind_of(head: ShardedHead | PartialFC, optimiser: torch.optim.Optimizer | None) -> Kind:
