@@ -42,7 +42,10 @@ def test_gaps_and_damage_are_refused_unless_asked(
     picture = faces / "images" / "000001" / "000.jpg"
     picture.write_bytes(picture.read_bytes()[:-100])
     assert app.run([*call, "--labels", "keep", "--decode"]) == 2
-    assert re.search(r"000001/000.jpg \(line 2 of .*; replace it, or skip damaged records$", capsys.readouterr().err)
+    assert re.search(
+        r"000001/000.jpg \(line 2 of .*; replace it, or skip damaged records \(--damaged skip, recipe\.damaged=skip\)$",
+        capsys.readouterr().err,
+    )
     assert not (tmp_path / "out").exists()
     assert app.run([*call, "--labels", "keep", "--decode", "--damaged", "skip"]) == 0
     said = capsys.readouterr()

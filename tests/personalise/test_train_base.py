@@ -51,7 +51,7 @@ def autoencoder() -> Any:
 @pytest.fixture(scope="module")
 def scenes(world: World, autoencoder: Any, tokenizer: Any) -> SceneLatents:
     made = scene_latents(world, autoencoder, tokenizer, count=24, cache=None)
-    return SceneLatents(made.latents / made.latents.std(), made.ids)
+    return replace(made, latents=made.latents / made.latents.std())
 
 
 def weights(network: torch.nn.Module) -> torch.Tensor:
@@ -141,8 +141,7 @@ def test_text_to_image_learns_and_held_out_scenes_are_measured(
 
 
 def test_text_to_image_resumes_bit_for_bit(scenes: SceneLatents, tokenizer: Any, tmp_path: Path) -> None:
-    empty = SceneLatents(scenes.latents[:0], scenes.ids[:0])
-    resumed(lambda **where: train_base(scenes, empty, tokenizer, CONFIG, **where), tmp_path)
+    resumed(lambda **where: train_base(scenes, scenes.first(0), tokenizer, CONFIG, **where), tmp_path)
     assert not losses(tmp_path / "whole", "held_out")
 
 
@@ -161,9 +160,9 @@ def test_the_text_encoder_learns_from_captions_alone(scenes: SceneLatents, token
 def test_dropped_captions_are_empty_ones(scenes: SceneLatents, tokenizer: Any, tmp_path: Path) -> None:
     """With every caption dropped, which captions there are makes no difference."""
     config = replace(CONFIG, caption_dropout=0.999, schedule=replace(SCHEDULE, images=16))
-    shuffled = SceneLatents(scenes.latents, scenes.ids[::-1].copy())
+    shuffled = replace(scenes, ids=scenes.ids[::-1].copy())
     one, other = (
-        train_base(each, SceneLatents(each.latents[:0], each.ids[:0]), tokenizer, config, out=tmp_path / name)
+        train_base(each, each.first(0), tokenizer, config, out=tmp_path / name)
         for name, each in (("a", scenes), ("b", shuffled))
     )
     assert torch.equal(weights(one), weights(other))
@@ -191,4 +190,4 @@ def test_bad_settings_are_named(tokenizer: Any) -> None:
     with pytest.raises(ConfigError, match="prompts of 24 tokens, the text encoder takes 16"):
         make_text_to_image(replace(CONFIG, text=replace(TEXT, length=16)), tokenizer, channels=4, latent=8)
     with pytest.raises(DataError, match=r"latents must be \(N, C, h, w\)"):
-        SceneLatents(np.zeros((2, 4, 8, 8), np.float16), np.zeros((3, 24), np.int64))
+        SceneLatents(np.zeros((2, 4, 8, 8), np.float16), np.zeros((3, 24), np.int64), np.zeros((2, 1, 5, 2)))

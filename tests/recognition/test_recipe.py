@@ -1,6 +1,7 @@
 """The recipe of a recogniser: what it names, what it builds, what it refuses."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from facewright.data.augment_recipe import Augmentation
 from facewright.errors import ConfigError
-from facewright.recognition.margins import ArcFace, CosFace, ElasticArcFace
+from facewright.recognition.margins import MARGINS, ArcFace, CombinedMargin, CosFace, ElasticArcFace
 from facewright.recognition.margins.ramped import RampedMargin
 from facewright.recognition.recipe import HeadConfig, RecogniserRecipe, check_data
 from facewright.training.schedule import Schedule
@@ -26,6 +27,16 @@ def test_the_head_builds_the_margin_that_it_names() -> None:
     elastic = HeadConfig(name="elastic-arc", mean=0.5, std=0.0175).make_margin()
     assert isinstance(elastic, ElasticArcFace)
     assert elastic.std == 0.0175
+
+
+def test_every_setting_of_every_margin_has_a_key() -> None:
+    keys = {each.name for each in fields(HeadConfig)}
+    unset = {"self", "seed", "draw"}  # what the trainer draws from, and code
+    for kind in MARGINS.values():
+        assert set(signature(kind.__init__).parameters) - unset <= keys
+    combined = HeadConfig(name="combined", factor=1.0, angle=0.3, cosine=0.2).make_margin()
+    assert isinstance(combined, CombinedMargin)
+    assert (combined.angle, combined.cosine) == (0.3, 0.2)
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,9 @@ def lines(one: Measured) -> list[str]:
     if "accuracy" in one.intervals:
         wide = one.intervals["accuracy"]
         said.append(f"          {wide.low:8.2%}  to {wide.high:.2%}, 95 % percentile bootstrap over people")
-    held = f"{accepted.far:.2%} attained"
+    held = f"at most {accepted.target:g} of impostors on the other folds, {accepted.far:.2%} attained"
     said += [
-        f"VAL       {accepted.val:8.2%}  std {accepted.std:.2%}, at most {accepted.target:.1%} false accepts, {held}",
+        f"VAL       {accepted.val:8.2%}  std {accepted.std:.2%}, {held}",
         f"EER       {scores.eer:8.2%}  all pairs at once, straight line between thresholds",
         f"FMR100    {scores.fmr100.fnmr:8.2%}  all pairs at once, lowest FNMR with FMR <= 1 %",
         f"FMR1000   {scores.fmr1000.fnmr:8.2%}  all pairs at once, lowest FNMR with FMR <= 0.1 %",

@@ -18,6 +18,7 @@ from facewright.errors import ConfigError
 from facewright.personalise.base_autoencoder import BaseAutoencoderTraining, train_base_autoencoder
 from facewright.personalise.base_checks import BaseChecks, draw_checks
 from facewright.personalise.base_folder import make_pipeline, save_base
+from facewright.personalise.base_identity import FaceTerm
 from facewright.personalise.base_latents import SceneLatents, scene_latents, world_fingerprint
 from facewright.personalise.base_networks import check_size, latent_side, make_autoencoder, make_scheduler
 from facewright.personalise.base_tokenizer import SPARE_WORDS, make_tokenizer
@@ -181,6 +182,7 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
             progress=progress,
             settings={**settings_of(config), "made_with": made_with},
             names=names,
+            faces=_face_term(config, on_device, device),
             on_save=keep,
             measure=_measure(config.checks, pipeline, classifier, out),
         )
@@ -210,6 +212,14 @@ def _names(faces: WorldFaces, config: BaseRun, out: Path, device: str) -> Names:
     return names
 
 
+def _face_term(config: BaseRun, autoencoder: Any, device: str) -> FaceTerm | None:
+    """The judge of the identity term; None where there is none."""
+    if config.recipe.identity_weight == 0:
+        return None
+    encoder = encoders.load(config.encoder or "bundled", device=device)
+    return FaceTerm(autoencoder.requires_grad_(requires_grad=False), encoder.requires_grad_(requires_grad=False))
+
+
 def _check_networks(config: BaseRun, tokenizer: Any) -> None:
     """Refuse networks that are too large or do not fit the pictures, before anything is trained."""
     sizes = config.autoencoder.sizes
@@ -228,7 +238,7 @@ def _autoencoder_settings(config: BaseRun) -> dict[str, Any]:
 
 def _held_out(world: World, autoencoder: Any, tokenizer: Any, like: SceneLatents, *, count: int) -> SceneLatents:
     if not count:
-        return SceneLatents(like.latents[:0], like.ids[:0])
+        return like.first(0)
     return scene_latents(world, autoencoder, tokenizer, count=count, cache=None)
 
 

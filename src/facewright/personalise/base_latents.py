@@ -27,16 +27,23 @@ class SceneLatents:
 
     latents: float16 (N, C, h, w), about unit normal.
     ids: int64 (N, T), tokens of the captions.
+    points: float32 (N, P, 5, 2), x, y in pixels of the people's eyes, nose and corners of the mouth; NaN for nobody.
     """
 
     latents: np.ndarray
     ids: np.ndarray
+    points: np.ndarray
 
     def __post_init__(self) -> None:
-        if self.latents.ndim != 4 or self.ids.ndim != 2 or len(self.latents) != len(self.ids):
+        shapes = self.latents.shape, self.ids.shape, self.points.shape
+        if (*map(len, shapes),) != (4, 2, 4) or len({shape[0] for shape in shapes}) > 1 or shapes[2][2:] != (5, 2):
             raise DataError(
-                f"latents must be (N, C, h, w) and ids (N, T), got {self.latents.shape} and {self.ids.shape}"
+                f"latents must be (N, C, h, w), ids (N, T) and points (N, P, 5, 2), got {', '.join(map(str, shapes))}"
             )
+
+    def first(self, count: int) -> "SceneLatents":
+        """The first scenes."""
+        return SceneLatents(self.latents[:count], self.ids[:count], self.points[:count])
 
 
 def world_fingerprint(world: World) -> str:
@@ -83,7 +90,7 @@ def scene_latents(
         ConfigError: the folder holds latents of another world or autoencoder.
         DataError: a file in it is damaged.
     """
-    captions = [world.scene(number).caption for number in range(count)]
+    scenes = [world.scene(number) for number in range(count)]
     processes = current()
     if cache is not None and processes.first:
         sha256 = tensors_sha256(autoencoder.state_dict())
@@ -103,7 +110,12 @@ def scene_latents(
             parts.append(_read(file)[: len(numbers)])
         if progress is not None:
             progress(numbers.stop, count)
-    return SceneLatents(np.concatenate(parts), token_ids(captions, tokenizer))
+    points = np.full((count, len(world.config.people), 5, 2), np.nan, np.float32)
+    for own, scene in zip(points, scenes, strict=True):
+        own[: len(scene.figures)] = [figure.points() for figure in scene.figures]
+    return SceneLatents(
+        np.concatenate(parts)[:count], token_ids([scene.caption for scene in scenes], tokenizer), points
+    )
 
 
 def _claim(cache: Path, made_with: Mapping[str, Any]) -> None:

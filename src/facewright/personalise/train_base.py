@@ -1,5 +1,6 @@
 """Train the text encoder and the denoiser of a small base model together, from nothing."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facewright.diffusion.denoising import check_target, min_snr_weights, noised, target_of, time_bars
+from facewright.diffusion.denoising import (
+    check_identity_term,
+    check_target,
+    clean_of,
+    min_snr_weights,
+    noised,
+    target_of,
+    time_bars,
+)
 from facewright.diffusion.schedules import alpha_bars, linear_betas
 from facewright.errors import ConfigError
+from facewright.personalise.base_identity import FaceTerm
 from facewright.personalise.base_latents import SceneLatents, token_ids
 from facewright.personalise.base_networks import (
     DenoiserSizes,
@@ -38,10 +48,13 @@ class BaseTraining:
     target: str = "velocity"  # what the denoiser puts out: noise or velocity
     caption_dropout: float = 0.1  # share of the samples with an empty caption, for guidance
     min_snr: float | None = None  # gamma of min-SNR weighting, the paper's is 5; None: every time counts alike
+    identity_weight: float = 0.0  # of the identity term; 0: none
+    identity_share: float = 0.25  # share of the samples that have it
     compile: bool = False  # torch.compile the denoiser; pays after some minutes
 
     def __post_init__(self) -> None:
         check_target(self.target)
+        check_identity_term(self.identity_weight, self.identity_share)
         if not 0 <= self.caption_dropout < 1:
             raise ConfigError(f"caption_dropout must be in [0, 1), got {self.caption_dropout}")
         if self.min_snr is not None and self.min_snr <= 0:
@@ -98,13 +111,17 @@ def train_base(
     progress: Callable[[int, int], None] | None = None,
     settings: Mapping[str, Any] | None = None,
     names: Names | None = None,
+    faces: FaceTerm | None = None,
     on_save: Callable[[TextToImage], None] | None = None,
     measure: Callable[[TextToImage, int], Mapping[str, float]] | None = None,
 ) -> TextToImage:
     """Train text encoder and denoiser; the same call again resumes.
 
     The loss is the mean squared error of the target (noise, or velocity) at a uniformly drawn time, weighted by min-SNR
-    if the config says so. `metrics.jsonl` also gets the unweighted loss on held-out scenes at fixed times and noise.
+    if the config says so. Where `config.identity_weight` is above 0, the loss gains weight * sqrt(alpha_bar) * (1 -
+    cosine) of one face in the clean latents that the output stands for to the same face of the scene, for a share of
+    the samples: squared errors alone take long to find out whom a caption speaks of. `metrics.jsonl` also gets the
+    unweighted loss on held-out scenes at fixed times and noise.
 
     Args:
         scenes: to train on.
@@ -116,13 +133,19 @@ def train_base(
         progress: called with (images seen, images in all).
         settings: kept in RUN/config.json; a resumed run must share them.
         names: of the people in the captions, each word of them a token; None: nobody has one.
+        faces: judges them, for the identity term.
         on_save: called with the averaged networks, on the CPU, at every save.
         measure: figures of the averaged networks, which it gets on the CPU with the images seen, for `metrics.jsonl`
             at every save.
 
     Returns:
         The networks with their averaged weights, in eval mode, on the CPU.
+
+    Raises:
+        ConfigError: an identity term without a judge; or the folder holds another run.
     """
+    if config.identity_weight > 0 and faces is None:
+        raise ConfigError("identity_weight is above 0, and there is nothing to judge identities by; give faces")
     channels, latent = scenes.latents.shape[1:3]
 
     def build() -> TextToImage:
@@ -137,8 +160,8 @@ def train_base(
 
     def error(
         network: nn.Module, given: SceneLatents, rows: Tensor, times: Tensor, noise: Tensor, drop: Tensor | None = None
-    ) -> Tensor:
-        """Squared errors of the target, (B, C, h, w)."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Squared errors of the target; the clean latents that the output stands for; the true ones: (B, C, h, w)."""
         picked = rows.numpy()
         clean, ids = torch.from_numpy(given.latents[picked]).float(), torch.from_numpy(given.ids[picked])
         if drop is not None:
@@ -146,18 +169,26 @@ def train_base(
         bar = time_bars(bars, times)
         noisy = noised(clean, noise, bar).to(device).contiguous(memory_format=torch.channels_last)
         output = network(noisy, times.to(device), ids.to(device)).float()
-        return (output - target_of(config.target, clean, noise, bar).to(device)).square()
+        squared = (output - target_of(config.target, clean, noise, bar).to(device)).square()
+        return squared, clean_of(config.target, output, noisy, bar.to(device)), clean.to(device)
 
     def losses(indices: Tensor, generator: torch.Generator) -> Losses:
         count = len(indices)
         times = torch.randint(len(bars), (count,), generator=generator)
         noise = torch.randn(count, channels, latent, latent, generator=generator)
         drop = torch.rand(count, generator=generator) < config.caption_dropout
-        squared = error(module, scenes, indices, times, noise, drop)
+        squared, guess, clean = error(module, scenes, indices, times, noise, drop)
         if config.min_snr is not None:
             weights = min_snr_weights(time_bars(bars, times), target=config.target, gamma=config.min_snr)
             squared = squared * weights.to(device)
-        return {"denoising": squared.mean()}
+        found = {"denoising": squared.mean()}
+        if faces is not None and config.identity_weight > 0:
+            judged = math.ceil(config.identity_share * count)
+            points = scenes.points[indices[:judged].numpy()]
+            apart = faces(guess[:judged], clean[:judged], points, generator=generator)
+            weight = bars[times[:judged]].sqrt() * ~drop[:judged]
+            found["identity"] = config.identity_weight * (weight.to(device) * apart).mean()
+        return found
 
     def averaged() -> TextToImage:
         network = build()
@@ -173,7 +204,7 @@ def train_base(
                 for k in range(VALIDATION_TIMES):
                     times = torch.full((len(rows),), (2 * k + 1) * len(bars) // (2 * VALIDATION_TIMES))
                     noise = torch.randn(len(rows), channels, latent, latent, generator=generator)
-                    values.append((float(error(network, held_out, rows, times, noise).mean()), len(rows)))
+                    values.append((float(error(network, held_out, rows, times, noise)[0].mean()), len(rows)))
         return sum(value * count for value, count in values) / sum(count for _, count in values)
 
     def validate() -> Mapping[str, float]:

@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,12 @@ def test_an_index_in_another_order_gives_that_order(drawn: Listed, tmp_path: Pat
     assert content(out) == content(drawn)[::-1]
 
 
-def _grouped(folder: Path, first: int, promised: tuple[float, float]) -> Path:
-    """A grouped file of two identities whose keys start at `first`."""
-    spans = [(first, first + 2), (first + 2, first + 3)]
-    entries = [(first + n, body_bytes(b"\xff\xd8" + bytes([n]), (int(n == 2),), first + n)) for n in range(3)]
+def _grouped(
+    folder: Path, first: int, promised: tuple[float, float], *, middle: int = 2, labels: Sequence[int] = (0, 0, 1)
+) -> Path:
+    """A grouped file of two identities whose keys start at `first`; the first says that it ends before `middle`."""
+    spans = [(first, first + middle), (first + 2, first + 3)]
+    entries = [(first + n, body_bytes(b"\xff\xd8" + bytes([n]), (labels[n],), first + n)) for n in range(3)]
     entries += [(first + 3 + n, body_bytes(b"", span, first + 3 + n)) for n, span in enumerate(spans)]
     entries.append((0, body_bytes(b"", promised, 0, number2=1)))
     folder.mkdir()
@@ -98,6 +101,26 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, promised: tuple[float, fl
     assert len(open_records(_grouped(tmp_path / "true", 1, (4, 6)))) == 3
     with pytest.raises(DataError, match=r"train\.rec: header record \(key 0\): promises identity records"):
         open_records(_grouped(tmp_path / "false", 1, promised))
+
+
+@pytest.mark.parametrize(("middle", "labels"), [(3, (0, 0, 1)), (1, (0, 0, 1)), (2, (0, 1, 1))])
+def test_identity_records_that_contradict_pictures_are_refused(
+    tmp_path: Path, middle: int, labels: Sequence[int]
+) -> None:
+    folder = _grouped(tmp_path / "set", 1, (4, 6), middle=middle, labels=labels)
+    with pytest.raises(DataError, match=r"identity record \(key [45]\): lists the pictures with keys [13] up to"):
+        open_records(folder)
+    assert len(open_records(folder, gaps="keep")) == 3
+
+
+def test_people_that_property_does_not_count_are_refused(drawn: Listed, tmp_path: Path) -> None:
+    out = write(drawn, tmp_path / "set", "recordio")
+    people = int((out / "property").read_text().split(",")[0])
+    (out / "property").write_text("99,112,112\n")
+    with pytest.raises(DataError, match=rf"property: says 99 people, the labels of train\.rec are those of {people};"):
+        open_records(out)
+    (out / "property").unlink()
+    assert len(open_records(out))
 
 
 def test_what_is_wrong_with_an_index_is_named(drawn: Listed, tmp_path: Path) -> None:

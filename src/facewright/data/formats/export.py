@@ -163,7 +163,8 @@ def _check_pairs(records: Records, config: ExportConfig) -> None:
     """Refuse what would take pairs for people, or people for pairs."""
     if config.damaged == "skip" and _in_pairs(records, config):
         raise ConfigError(
-            "a pair cannot lose a picture; refuse damaged records, or skip them in an export of the labelled set"
+            f"{records.path}: a pair cannot lose a picture; leave --damaged skip out, or skip in an export of "
+            "the labelled set"
         )
     if records.pairs and (config.to in BY_PERSON or config.grouped):
         form = "grouped RecordIO" if config.grouped else f"the format {config.to}"

@@ -29,6 +29,8 @@ FRAME = struct.Struct("<II")
 HEADER = struct.Struct("<IfQQ")
 LENGTH_BITS = 29
 LONGEST = (1 << LENGTH_BITS) - 1  # bytes of one part
+EXACT = 1 << 24  # keys below it are whole numbers in float32
+SIZES = "property"  # InsightFace's file of people, height and width beside train.rec
 
 
 class Body(NamedTuple):
@@ -57,6 +59,7 @@ class RecordIO(Records):
         if len(order) and starts[order[0]] != 0:
             raise DataError(f"{index}: no line leads to the first record of {path.name}; restore the index")
         self._keys, self._starts, self._ends = keys, starts, ends
+        self._people_rows = np.empty(0, np.int64)  # of the identity records of a grouped file
         self._rows = self._picture_rows(indexed=index.is_file())
 
     def __len__(self) -> int:
@@ -89,6 +92,35 @@ class RecordIO(Records):
             if magic == MAGIC and not word >> LENGTH_BITS and flag == 0:
                 return whole_label(label, where)
         return whole_label(self._body(int(self._rows[number]), where).labels[0], where)
+
+    def check_labels(self) -> None:
+        """Hold the labels against InsightFace's `property` and against the identity records of a grouped file."""
+        people, sizes = int(self.labels.max(initial=-1)) + 1, self.path.with_name(SIZES)
+        if self.path.stem == "train" and sizes.is_file():
+            said = read_text(sizes).split(",")[0].strip()
+            if said != str(people):
+                raise DataError(
+                    f"{sizes}: says {said} people, the labels of {self.path.name} are those of {people}; correct or "
+                    "delete it"
+                )
+        order = np.argsort(self.keys)
+        keys, labels = self.keys[order].astype(np.float32), self.labels[order]
+        before: int | None = 0
+        for row in self._people_rows[np.argsort(self._keys[self._people_rows])].tolist():
+            where = f"{self.path}: identity record (key {self._keys.item(row)})"
+            try:
+                first, last = self._body(row, where).labels[:2]
+            except DataError:  # reading the pictures goes without it
+                before = None
+                continue
+            low, high = np.searchsorted(keys, np.array([first, last], np.float32)).tolist()
+            own = labels[low:high]
+            if before not in (None, low) or (len(keys) and keys[-1] < EXACT and len(np.unique(own[own >= 0])) > 1):
+                raise DataError(
+                    f"{where}: lists the pictures with keys {first:.0f} up to {last:.0f}, which the identity before it "
+                    "or the labels of the pictures contradict; fetch the file and its index again"
+                )
+            before = high
 
     def _body(self, row: int, where: str) -> Body:
         mapped, start, end = self._files.get(self.path), self._starts.item(row), self._ends.item(row)
@@ -123,6 +155,7 @@ class RecordIO(Records):
             if before is None or after is None:
                 return None
             if not before and after and len(promised) > 1 and np.float32(keys[-1]) == np.float32(promised[1]):
+                self._people_rows = rows[place:]
                 return np.sort(rows[:place])
         raise DataError(
             f"{where}: promises identity records with keys {promised[0]:.0f} up to {promised[-1]:.0f}, which the index"

@@ -75,6 +75,9 @@ class Records(ABC):
                 _LOG.debug("no label: %s", error)
         return labels
 
+    def check_labels(self) -> None:  # noqa: B027 - most formats say it once
+        """Raise DataError where the format says otherwise whose the pictures are, and contradicts the labels."""
+
     def _label(self, number: int) -> int:
         """Label of one record, without its picture where the format allows."""
         return self.read(number).label
@@ -109,10 +112,12 @@ def settle_gaps(records: Records, gaps: Gaps) -> Records:
     """Apply the policy for labels that no record has; such a label would be a class that is never trained.
 
     Raises:
-        DataError: there are gaps and the policy is to refuse them.
+        DataError: there are gaps and the policy is to refuse them; or, unless they are kept, the labels are
+            contradicted (`Records.check_labels`).
     """
     if gaps == "keep" or records.pairs:
         return records
+    records.check_labels()
     known = np.unique(records.labels[records.labels >= 0])
     if not len(known) or known[-1] == len(known) - 1:
         return records
@@ -123,6 +128,7 @@ def settle_gaps(records: Records, gaps: Gaps) -> Records:
     raise DataError(
         f"{records.where(beyond)}: has label {int(records.labels[beyond])}, but no record has label {missing}:"
         f" {len(known):,} of {int(known[-1]) + 1:,} labels occur; add what is missing, or renumber the labels"
+        " (--labels renumber, recipe.gaps=renumber)"
     )
 
 
@@ -142,7 +148,7 @@ def whole_label(value: float | str, where: str) -> int:
 
 def unless_skipped(error: DataError) -> DataError:
     """The error of a damaged record where it is refused: its own cure, or to skip it."""
-    return DataError(f"{error}, or skip damaged records")
+    return DataError(f"{error}, or skip damaged records (--damaged skip, recipe.damaged=skip)")
 
 
 def index_name(record: Record) -> str:
