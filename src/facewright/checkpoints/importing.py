@@ -77,7 +77,8 @@ def _check_free(target: Path, card: Card) -> None:
     try:
         there = read_card(target)
         same = replace(there, sha256="", stored=card.stored, created="").to_json() == card.to_json()
-        own_text = same and (not text.exists() or text.read_bytes() == there.to_markdown().encode())
+        written = replace(card, sha256=there.sha256, stored=there.stored, created=there.created).to_markdown()
+        own_text = same and (not text.exists() or text.read_bytes() == written.encode())
     except (FaceError, OSError):
         same, own_text = not target.exists(), not text.exists()
     if not (same and own_text):

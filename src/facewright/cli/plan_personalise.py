@@ -104,7 +104,8 @@ def base_model(config: BaseRun, known: Known) -> Named:
         schedule=recipe.schedule,
         images=config.scenes,
     )
-    what = f"text encoder and denoiser on {latent} x {latent} latents, without drawing and encoding the scenes"
+    without = " and without the identity term" if config.recipe.identity_weight else ""
+    what = f"text encoder and denoiser on {latent} x {latent} latents, without drawing and encoding the scenes{without}"
     return Named("base", config.name, "base-denoiser", what, work, shapes.record(), before=(first,))
 
 
