@@ -171,7 +171,7 @@ def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path: Path, caplog: 
     with pytest.raises(ConfigError, match="another recipe"):
         begin(SCHEDULE, width=9)
     begin(SCHEDULE, width=8, depth=3)
-    assert "before the setting recipe.depth was known; it goes on with 3" in caplog.text
+    assert "not known when it was begun: recipe.depth = 3" in caplog.text
     kept = json.loads(file.read_text())
     assert (kept["schedule"], kept["recipe"]) == (json.loads(json.dumps(asdict(SCHEDULE))), {"width": 8, "depth": 3})
 

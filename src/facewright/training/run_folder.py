@@ -184,14 +184,12 @@ def _differ(earlier: Any, now: Any, where: str) -> bool:
         return bool(earlier != now)
     if earlier.keys() - now.keys() or any(_differ(earlier[key], now[key], f"{where}.{key}") for key in earlier):
         return True
-    for key in sorted(now.keys() - earlier.keys()):
-        if where == "schedule":
-            if now[key] != _DEFAULTS.get(key):
-                return True
-        else:
-            log.warning(
-                "the run was begun before the setting %s.%s was known; it goes on with %s", where, key, now[key]
-            )
+    new = sorted(now.keys() - earlier.keys())
+    if where == "schedule":
+        return any(now[key] != _DEFAULTS.get(key) for key in new)
+    if new:
+        goes_on = ", ".join(f"{where}.{key} = {now[key]}" for key in new)
+        log.warning("the run goes on with settings that were not known when it was begun: %s", goes_on)
     return False
 
 
