@@ -1,7 +1,6 @@
 """A saved head is taken up by a head of its own kind alone; its class centres, on demand, by any."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -177,41 +176,6 @@ def test_an_optimiser_that_has_nothing_to_do_with_the_head_is_refused(tmp_path: 
         load_head(head, tmp_path, optimiser=adamw(head), centres_only=True)
     with pytest.raises(InputError, match="a PartialFC has an optimiser of its own"):
         save_head(partial(), tmp_path, optimiser=stranger)
-
-
-def forget(folder: Path) -> None:
-    """Make the index that of a save from before it said what was saved."""
-    (folder / "index.json").write_text(json.dumps({k: v for k, v in told(folder).items() if k != "kind"}))
-
-
-def test_an_earlier_save_loads_where_it_can(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rows, head = partial(), sharded()
-    optimiser = adamw(head)
-    step(rows)
-    step(head, optimiser)
-    save_head(rows, tmp_path / "rows")
-    save_head(head, tmp_path / "sharded", optimiser=optimiser)
-    forget(tmp_path / "rows")
-    forget(tmp_path / "sharded")
-    again, resumed = partial(), sharded(seed=1)
-    other = adamw(resumed)
-    with caplog.at_level(logging.WARNING):
-        load_head(again, tmp_path / "rows")
-        load_head(resumed, tmp_path / "sharded", optimiser=other)
-    assert caplog.text.count("does not say its margin and optimiser") == 2
-    assert torch.equal(again.weight, rows.weight)
-    assert torch.equal(resumed.weight, head.weight)
-    assert torch.equal(other.state[resumed.weight]["exp_avg"], optimiser.state[head.weight]["exp_avg"])
-    with pytest.raises(DataError, match="saved was a PartialFC, asked for is a ShardedHead"):
-        load_head(sharded(), tmp_path / "rows")
-    with pytest.raises(DataError, match="saved was a ShardedHead"):
-        load_head(partial(), tmp_path / "sharded")
-    with pytest.raises(DataError, match="holds the state of another margin"):
-        load_head(sharded(CurricularFace()), tmp_path / "sharded")
-    save_head(head, tmp_path / "sharded")
-    forget(tmp_path / "sharded")
-    with pytest.raises(DataError, match="holds no state of an optimiser"):
-        load_head(head, tmp_path / "sharded", optimiser=optimiser)
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:

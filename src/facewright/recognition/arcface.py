@@ -1,4 +1,4 @@
-"""ArcFace, ready to use: the head that the training commands build, and its logits as a function."""
+"""ArcFace, ready to use: its head, which distillation trains with, and its logits as a function."""
 
 from torch import Tensor
 

@@ -1,6 +1,5 @@
 """Heads on disk: one file a process, read back by any number of processes."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,6 @@ from facewright.recognition.heads.partial_fc import PartialFC
 from facewright.recognition.heads.sharded import ShardedHead
 from facewright.recognition.heads.shares import Share
 from facewright.training.atomic import atomic_path
-
-log = logging.getLogger(__name__)
 
 ROWS, WHOLE, STATE = "rows.", "whole.", "optimiser."
 
@@ -88,8 +85,7 @@ def load_head(
 
     Raises:
         DataError: nothing was saved there, a file is missing or damaged, or it holds another head, another margin,
-            another optimiser or no state of one. A save from before the index said so is taken to be of this margin
-            and optimiser where its tensors fit.
+            another optimiser or no state of one.
         InputError: the optimiser does not update this head, or nothing of it would be read.
     """
     asked = kind_of(head, optimiser)
@@ -108,7 +104,7 @@ def load_head(
     if centres is None:
         raise DataError(f"{folder} holds no class centres; use an earlier save")
     if not centres_only:
-        _check_kind(folder, index.kind or _guessed(folder, asked, rows, whole), asked)
+        _check_kind(folder, index.kind, asked)
         _take_margin(head, whole, folder)
         states = {name.removeprefix(STATE): value.to(head.weight.device) for name, value in rows.items()}
         if isinstance(head, PartialFC):
@@ -135,14 +131,6 @@ def _check_kind(folder: Path, saved: Kind, asked: Kind) -> None:
     was, wanted = saved.difference(asked)
     if was:
         raise DataError(f"{folder / INDEX}: saved was {was}, asked for is {wanted}; {cure}")
-
-
-def _guessed(folder: Path, asked: Kind, rows: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> Kind:
-    """The kind of a save that does not say it: the head by its tensors, the rest taken on trust."""
-    log.warning("%s: the save does not say its margin and optimiser; they are taken to be those given", folder)
-    head = PartialFC if "draws" in whole else ShardedHead
-    has_state = head is PartialFC or any(name.startswith(STATE) for name in (*rows, *whole))
-    return Kind(head.__name__, asked.margin, asked.optimiser if has_state else None)
 
 
 def _take_margin(head: ShardedHead | PartialFC, whole: Mapping[str, Tensor], folder: Path) -> None:

@@ -47,7 +47,7 @@ class HeadIndex:
     classes: int
     width: int
     processes: int
-    kind: Kind | None  # None: written before it was said
+    kind: Kind
 
     def write(self, folder: Path) -> None:
         """Replace the index of a folder."""
@@ -63,7 +63,7 @@ class HeadIndex:
             if said["format"] != FORMAT:
                 raise DataError(f"{path} is of format {said['format']}, expected {FORMAT}; use a newer facewright")
             numbers = {name: int(said[name]) for name in ("number", "classes", "width", "processes")}
-            return cls(**numbers, kind=Kind(**said["kind"]) if "kind" in said else None)
+            return cls(**numbers, kind=Kind(**said["kind"]))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DataError(f"{folder} holds no saved head (no {INDEX}); name a folder that save_head wrote") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
