@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from inspect import signature
 from types import MappingProxyType
 from typing import Any
 
@@ -47,7 +48,7 @@ def create(name: str, **settings: Any) -> Margin:
         return kind(**settings)
     except TypeError as error:
         reason = str(error).removeprefix(f"{kind.__name__}.__init__() ")
-        raise ConfigError(f"margin {name!r} {reason}; its settings are those of {kind.__name__}") from error
+        raise ConfigError(f"margin {name!r} {reason}; it takes {', '.join(signature(kind).parameters)}") from error
 
 
 __all__ = [
