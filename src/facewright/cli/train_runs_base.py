@@ -18,13 +18,15 @@ from facewright.errors import ConfigError
 from facewright.personalise.base_autoencoder import BaseAutoencoderTraining, train_base_autoencoder
 from facewright.personalise.base_checks import BaseChecks, draw_checks
 from facewright.personalise.base_folder import make_pipeline, save_base
+from facewright.personalise.base_from_generator import begin_as_generator, sizes_of_generator
 from facewright.personalise.base_identity import FaceTerm
-from facewright.personalise.base_latents import SceneLatents, scene_latents, world_fingerprint
+from facewright.personalise.base_latents import SceneLatents, scene_latents, token_ids, world_fingerprint
 from facewright.personalise.base_networks import check_size, latent_side, make_autoencoder, make_scheduler
 from facewright.personalise.base_tokenizer import SPARE_WORDS, make_tokenizer
 from facewright.personalise.prompt_classifier import PromptClassifier, load_prompt_classifier, save_prompt_classifier
 from facewright.personalise.prompt_classifier_training import PromptTraining, train_prompt_classifier
-from facewright.personalise.train_base import BaseTraining, TextToImage, make_text_to_image, train_base
+from facewright.personalise.train_base import TIMESTEPS, BaseTraining, TextToImage, make_text_to_image, train_base
+from facewright.personalise.train_base_text import TextTraining, scene_contexts, train_base_text
 from facewright.personalise.world_captions import vocabulary
 from facewright.personalise.world_faces import Manifest, WorldFaces, read_world_faces, with_guesses
 from facewright.personalise.world_names import NameConfig, Names, name_words, people_names
@@ -81,6 +83,8 @@ class BaseRun(GuessedWorldRun):
     checks: BaseChecks | None = None  # pictures made at every save, and judged where `prompts` is given
     names: NameConfig | None = None  # names for people, made of the encoder's embeddings; None: nobody has one
     encoder: Path | None = None  # .safetensors; None: the bundled one
+    text: TextTraining | None = None  # given: the denoiser begins as a generator, whose contexts captions first learn
+    generator: Path | None = None  # that generator, .safetensors; None: the bundled one
     name: str = "miniature-base"
 
     def __post_init__(self) -> None:
@@ -88,6 +92,28 @@ class BaseRun(GuessedWorldRun):
             raise ConfigError("names and world.said.named belong together: give both, or neither")
         if self.scenes < 1 or self.held_out < 0:
             raise ConfigError(f"scenes must be at least 1 and held_out at least 0, got {self.scenes}, {self.held_out}")
+
+    def begun(self) -> tuple["BaseRun", diffusion.Generator | None]:
+        """The config with the sizes of the generator's denoiser, and the generator; as it is and None without one.
+
+        Raises:
+            ConfigError: the generator is of another kind, size or encoder.
+        """
+        if self.text is None:
+            return self, None
+        generator = diffusion.load(self.generator or "bundled")
+        channels, side, _ = generator.latent_shape
+        sizes = self.autoencoder.sizes
+        for what, own, others in (
+            ("the target", self.recipe.target, generator.diffusion.target),
+            ("the number of times", TIMESTEPS, generator.diffusion.timesteps),
+            ("the latents' channels", sizes.channels, channels),
+            ("the latents' side", self.world.size // sizes.factor, side),
+        ):
+            if own != others:
+                raise ConfigError(f"{what} must be the generator's: {others}, got {own}; change it or the generator")
+        recipe = replace(self.recipe, denoiser=sizes_of_generator(generator.denoiser.config))
+        return replace(self, recipe=recipe), generator
 
     def words(self, groups: Sequence[str] = ()) -> tuple[str, ...]:
         """Those of the captions and of other prompts, without names; `groups` is what the manifests call people."""
@@ -131,15 +157,26 @@ def train_prompts(config: PromptsRun, out: Path, device: str) -> Path:
 
 def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
     """Train the autoencoder in RUN/autoencoder, encode the scenes, train the rest; write RUN/base at every save."""
+    config, generator = config.begun()
     faces, classifier = config.guessed_faces(device)
     made_with = {} if config.prompts is None else {"prompts": read_card(config.prompts).sha256}
     tokenizer = config.tokenizer(faces.groups)
     _check_networks(config, tokenizer)
-    names = None if config.names is None else _names(faces, config, out, device)
-    if names is not None:
+    embeddings = None if config.names is None and generator is None else _people(faces, config, out, device)
+    if generator is not None:
+        made_with |= {"generator": generator.sha256}
+        _check_encoder(config, generator)
+        generator = generator.requires_grad_(requires_grad=False)
+    names = None
+    if config.names is not None and embeddings is not None:
+        names = _names(faces, config, embeddings, out)
         faces = replace(faces, names=names.names)
     trained = World(faces, faces.rows(held_out=False), config.world, seed=config.recipe.schedule.seed)
     unseen = World(faces, faces.rows(held_out=True), config.world, seed=config.recipe.schedule.seed)
+    begun = None
+    if generator is not None and embeddings is not None:
+        begun = _begun(config, generator, trained, embeddings, tokenizer, names, made_with, out, device)
+        generator = generator.to(device)
     with first_progress("training the autoencoder") as progress:
         autoencoder = train_base_autoencoder(
             trained,
@@ -147,7 +184,8 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
             out=out / "autoencoder",
             device=device,
             progress=progress,
-            settings=_autoencoder_settings(config),
+            settings=_autoencoder_settings(config, generator),
+            given=None if generator is None else generator.autoencoder.encode,
         )
     made_with |= {"autoencoder": tensors_sha256(autoencoder.state_dict()), "world": world_fingerprint(trained)}
     on_device = copy.deepcopy(autoencoder).to(device)
@@ -182,6 +220,7 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
             progress=progress,
             settings={**settings_of(config), "made_with": made_with},
             names=names,
+            begun=begun,
             faces=_face_term(config, on_device, device),
             on_save=keep,
             measure=_measure(config.checks, pipeline, classifier, out),
@@ -191,25 +230,91 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
     return out / "base"
 
 
-def _names(faces: WorldFaces, config: BaseRun, out: Path, device: str) -> Names:
-    """Names of the people who are trained on, kept in RUN/names.npz: embedding everybody takes minutes."""
-    assert config.names is not None
-    words = config.words(faces.groups)
+def _people(faces: WorldFaces, config: BaseRun, out: Path, device: str) -> np.ndarray:
+    """Embeddings float32 (N, D) of the pack's faces who are trained on, 0 for the others; kept in RUN/people.npz."""
     encoder = encoders.load(config.encoder or "bundled", device=device)
     rows = faces.rows(held_out=False)
-    made_with = json.dumps([encoder.sha256, str(config.pack), len(rows), asdict(config.names), words])
+    made_with = json.dumps([encoder.sha256, str(config.pack), len(rows)])
+    kept = out / "people.npz"
+    if kept.is_file():
+        with np.load(kept, allow_pickle=False) as archive:
+            if str(archive["made_with"]) == made_with:
+                return np.asarray(archive["embeddings"])
+    embeddings = np.zeros((len(faces.files), encoder.width), np.float32)
+    with first_progress("embedding everybody") as progress:
+        embeddings[rows] = encoder.embed(faces.pack.images[rows][:, 8:120, 8:120], progress=progress)
+    if current().first:
+        with atomic_path(kept) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, embeddings=embeddings, made_with=np.array(made_with))
+    return embeddings
+
+
+def _names(faces: WorldFaces, config: BaseRun, embeddings: np.ndarray, out: Path) -> Names:
+    """Names of the people who are trained on, kept in RUN/names.npz."""
+    assert config.names is not None
+    words, rows = config.words(faces.groups), faces.rows(held_out=False)
+    made_with = json.dumps([tensors_sha256({"people": torch.from_numpy(embeddings)}), asdict(config.names), words])
     kept = out / "names.npz"
     if kept.is_file():
         with np.load(kept, allow_pickle=False) as archive:
-            if str(archive["made_with"]) == made_with and "meanings" in archive:
+            if str(archive["made_with"]) == made_with:
                 return Names(archive["names"], tuple(archive["words"].tolist()), archive["meanings"])
-    with first_progress("embedding everybody") as progress:
-        embeddings = encoder.embed(faces.pack.images[rows][:, 8:120, 8:120], progress=progress)
-    names = people_names(faces, rows, embeddings, config.names, taken=words, seed=config.recipe.schedule.seed)
+    names = people_names(faces, rows, embeddings[rows], config.names, taken=words, seed=config.recipe.schedule.seed)
     if current().first:
         with atomic_path(kept) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **{**vars(names), "words": np.array(names.words)}, made_with=np.array(made_with))
     return names
+
+
+def _check_encoder(config: BaseRun, generator: diffusion.Generator) -> None:
+    encoder = encoders.load(config.encoder or "bundled")
+    if generator.encoder_sha256 not in (None, encoder.sha256):
+        raise ConfigError(
+            f"generator {generator.name} was trained with another encoder than {encoder.name}; name its own in encoder"
+        )
+
+
+def _begun(
+    config: BaseRun,
+    generator: diffusion.Generator,
+    world: World,
+    embeddings: np.ndarray,
+    tokenizer: Any,
+    names: Names | None,
+    made_with: Mapping[str, str],
+    out: Path,
+    device: str,
+) -> dict[str, torch.Tensor]:
+    """Weights of networks that begin as a generator, with a text encoder that was taught in RUN/text."""
+    assert config.text is not None
+
+    def project(identities: torch.Tensor) -> torch.Tensor:
+        found = generator.denoiser.project(identities, count=len(identities))
+        assert found is not None
+        return found
+
+    channels, side, _ = generator.latent_shape
+    networks = make_text_to_image(config.recipe, tokenizer, channels=channels, latent=side, names=names)
+    captions = [world.scene(number).caption for number in range(config.scenes)]
+    contexts = scene_contexts(world, embeddings, project, count=config.scenes)
+    longest = float(np.linalg.norm(contexts, axis=1).max())
+    begin_as_generator(networks.denoiser, generator.denoiser.eval(), longest=longest)
+    with first_progress("teaching the text encoder") as progress:
+        train_base_text(
+            networks,
+            token_ids(captions, tokenizer),
+            contexts,
+            tokenizer,
+            config.text,
+            out=out / "text",
+            device=device,
+            progress=progress,
+            settings={
+                "made_with": {**made_with, "world": world_fingerprint(world)},
+                "text": asdict(config.recipe.text),
+            },
+        )
+    return networks.state_dict()
 
 
 def _face_term(config: BaseRun, autoencoder: Any, device: str) -> FaceTerm | None:
@@ -229,11 +334,12 @@ def _check_networks(config: BaseRun, tokenizer: Any) -> None:
         check_size(networks, make_autoencoder(sizes, picture=config.world.size))
 
 
-def _autoencoder_settings(config: BaseRun) -> dict[str, Any]:
+def _autoencoder_settings(config: BaseRun, generator: diffusion.Generator | None) -> dict[str, Any]:
     """Of the config what the autoencoder depends on; its schedule is the trainer's."""
     settings = settings_of(config)
     own = {key: value for key, value in settings["autoencoder"].items() if key != "schedule"}
-    return {"pack": settings["pack"], "world": settings["world"], "autoencoder": own}
+    given = {} if generator is None else {"given": tensors_sha256(generator.autoencoder.state_dict())}
+    return {"pack": settings["pack"], "world": settings["world"], "autoencoder": own, **given}
 
 
 def _held_out(world: World, autoencoder: Any, tokenizer: Any, like: SceneLatents, *, count: int) -> SceneLatents:

@@ -29,12 +29,12 @@ class BaseAutoencoderTraining:
     sizes: AutoencoderSizes = field(default_factory=AutoencoderSizes)
     edge_weight: float = 1.0  # of the differences between neighbouring pixels
     prior_weight: float = 1e-3  # of the divergence of a latent's distribution from the unit normal, per number
+    given_weight: float = 1.0  # of the squared error of latents that another autoencoder gives
 
     def __post_init__(self) -> None:
-        if self.edge_weight < 0 or self.prior_weight < 0:
-            raise ConfigError(
-                f"edge_weight and prior_weight must be at least 0, got {self.edge_weight} and {self.prior_weight}"
-            )
+        weights = self.edge_weight, self.prior_weight, self.given_weight
+        if min(weights) < 0:
+            raise ConfigError(f"edge_weight, prior_weight and given_weight must be at least 0, got {weights}")
 
 
 def train_base_autoencoder(
@@ -45,12 +45,14 @@ def train_base_autoencoder(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
     settings: Mapping[str, Any] | None = None,
+    given: Callable[[Tensor], Tensor] | None = None,
 ) -> Any:
     """Train an `AutoencoderKL` on as many scenes as the schedule has images; the same call again resumes.
 
     The loss is the absolute error of pixels and of differences between neighbouring pixels, plus the divergence of
     the latents' distributions from the unit normal (Kingma & Welling 2014). The latents that come back are unit normal
-    in each channel over the world's pictures, which is done by `standardise`.
+    in each channel over the world's pictures, which is done by `standardise`. With `given` they are those of another
+    autoencoder instead: the loss gains their squared error, and of the divergence only the part of the variance stays.
 
     Args:
         world: of people who are not held out.
@@ -59,6 +61,7 @@ def train_base_autoencoder(
         device: such as "cpu" or "cuda".
         progress: called with (images seen, images in all).
         settings: kept in RUN/config.json; a resumed run must share them.
+        given: pictures (B, 3, H, W) in [-1, 1] on the device to the latents that they shall have, (B, C, h, w).
 
     Returns:
         The network with its averaged weights, in eval mode, on the CPU.
@@ -72,18 +75,21 @@ def train_base_autoencoder(
     )
 
     def losses(images: Tensor, generator: torch.Generator) -> Losses:
-        given = images.to(device).contiguous(memory_format=torch.channels_last)
-        latents = network.encode(given).latent_dist
+        pictures = images.to(device).contiguous(memory_format=torch.channels_last)
+        latents = network.encode(pictures).latent_dist
         mean, log_variance = latents.mean.float(), latents.logvar.float()
         noise = torch.randn(mean.shape, generator=generator).to(device)
         rebuilt = network.decode(mean + (0.5 * log_variance).exp() * noise).sample.float()
-        error = rebuilt - given
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-        return {
-            "pixels": error.abs().mean(),
-            "edges": config.edge_weight * step_errors(error),
-            "prior": config.prior_weight * divergence.mean(),
-        }
+        error = rebuilt - pictures
+        divergence = 0.5 * (log_variance.exp() - 1 - log_variance)
+        found = {"pixels": error.abs().mean(), "edges": config.edge_weight * step_errors(error)}
+        if given is None:
+            divergence = divergence + 0.5 * mean.square()
+        else:
+            with torch.no_grad():
+                wanted = given(pictures).float()
+            found["given"] = config.given_weight * (mean - wanted).square().mean()
+        return {**found, "prior": config.prior_weight * divergence.mean()}
 
     trainer.fit(
         losses,
@@ -94,6 +100,8 @@ def train_base_autoencoder(
     trained = make_autoencoder(config.sizes, picture=world.config.size)
     trained.load_state_dict(trainer.averaged())
     trained.eval()
+    if given is not None:
+        return trained
     on_device = trained.to(device)
     latents = encode_pictures(on_device, world.images(range(min(MEASURED, config.schedule.images))))
     trained = on_device.cpu()

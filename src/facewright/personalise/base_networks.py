@@ -59,6 +59,7 @@ class DenoiserSizes:
     head_width: int = 32
     groups: int = 16  # of the group norms
     pooled: bool = False  # the prompt as a whole, pooled by attention, also scales and shifts what every block does
+    time_width: int | None = None  # of what scales and shifts; None: four times the first width
 
     def __post_init__(self) -> None:
         _check_widths(self.widths, self.groups)
@@ -146,6 +147,7 @@ def make_denoiser(sizes: DenoiserSizes, *, channels: int, latent: int, text_widt
         cross_attention_dim=text_width,
         attention_head_dim=tuple(width // sizes.head_width for width in sizes.widths),  # heads, despite its name
         norm_num_groups=sizes.groups,
+        time_embedding_dim=sizes.time_width,
         **(_pooled(text_width) if sizes.pooled else {}),
     )
     last = [module for name, module in network.named_modules() if name.endswith(("conv2", "proj_out", "conv_out"))]

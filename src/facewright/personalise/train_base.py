@@ -1,4 +1,4 @@
-"""Train the text encoder and the denoiser of a small base model together, from nothing."""
+"""Train the text encoder and the denoiser of a small base model together."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -111,6 +111,7 @@ def train_base(
     progress: Callable[[int, int], None] | None = None,
     settings: Mapping[str, Any] | None = None,
     names: Names | None = None,
+    begun: Mapping[str, Tensor] | None = None,
     faces: FaceTerm | None = None,
     on_save: Callable[[TextToImage], None] | None = None,
     measure: Callable[[TextToImage, int], Mapping[str, float]] | None = None,
@@ -133,6 +134,7 @@ def train_base(
         progress: called with (images seen, images in all).
         settings: kept in RUN/config.json; a resumed run must share them.
         names: of the people in the captions, each word of them a token; None: nobody has one.
+        begun: weights that the networks begin with in place of drawn ones.
         faces: judges them, for the identity term.
         on_save: called with the averaged networks, on the CPU, at every save.
         measure: figures of the averaged networks, which it gets on the CPU with the images seen, for `metrics.jsonl`
@@ -151,7 +153,10 @@ def train_base(
     def build() -> TextToImage:
         return make_text_to_image(config, tokenizer, channels=channels, latent=latent, names=names)
 
-    module = build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = build()
+    if begun is not None:
+        module.load_state_dict(begun)
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = Trainer(module, config.schedule, out=out, device=device, config={"kind": "base", **(settings or {})})
     if config.compile:
         module.denoiser.compile()

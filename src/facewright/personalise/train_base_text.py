@@ -1,0 +1,107 @@
+"""Teach the text encoder of a base model that begins as a generator: captions to the generator's contexts.
+
+The denoiser reads the prompt as a whole where the generator read an identity embedding. So what a caption has to say is
+known before anything is drawn, and the text encoder learns it by regression, thousands of captions a second.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facewright.errors import ConfigError
+from facewright.personalise.base_latents import token_ids
+from facewright.personalise.train_base import TextToImage
+from facewright.personalise.world_scenes import World
+from facewright.training.trainer import Losses, Schedule, Trainer
+
+
+@dataclass(frozen=True)
+class TextTraining:
+    """How it is taught."""
+
+    schedule: Schedule  # its images are captions
+    empty: float = 0.1  # share of empty captions, whose context is zero
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.empty < 1:
+            raise ConfigError(f"empty must be in [0, 1), got {self.empty}")
+
+
+class PromptReader(nn.Module):
+    """A text encoder and what pools its prompt for the denoiser."""
+
+    def __init__(self, networks: TextToImage) -> None:
+        super().__init__()
+        self.text_encoder = networks.text_encoder
+        self.pool = networks.denoiser.add_embedding
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Tokens (B, T) to what the denoiser adds to the time, (B, E)."""
+        return self.pool(self.text_encoder(ids)[0])
+
+
+def scene_contexts(
+    world: World, embeddings: np.ndarray, project: Callable[[Tensor], Tensor], *, count: int
+) -> np.ndarray:
+    """The generator's context of the world's first scenes, float32 (N, C): the mean of their people's.
+
+    Args:
+        world: whose scenes.
+        embeddings: of each face of its pack, (F, D); those of faces that appear are unit length.
+        project: the generator's projection of embeddings (B, D) to contexts (B, C).
+        count: N.
+    """
+    with torch.inference_mode():
+        contexts = project(torch.from_numpy(embeddings).float()).numpy()
+    people = [[figure.row for figure in world.scene(number).figures] for number in range(count)]
+    return np.stack([contexts[rows].mean(0) for rows in people]).astype(np.float32)
+
+
+def train_base_text(
+    networks: TextToImage,
+    ids: np.ndarray,
+    contexts: np.ndarray,
+    tokenizer: Any,
+    config: TextTraining,
+    *,
+    out: Path,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Train the text encoder and the pooling of `networks`, in place; the same call again resumes.
+
+    The loss is the squared error of the last C numbers of what is added to the time, over the mean square of the
+    contexts: 1 is what saying nothing costs, and a caption that says little has little to gain.
+
+    Args:
+        networks: whose denoiser begins as a generator (`base_from_generator`).
+        ids: tokens of captions, (N, T).
+        contexts: what they are to say, (N, C).
+        tokenizer: that made the ids.
+        config: the recipe.
+        out: run folder.
+        device: such as "cpu" or "cuda".
+        progress: called with (captions seen, captions in all).
+        settings: kept in RUN/config.json; a resumed run must share them.
+    """
+    reader = PromptReader(networks)
+    trainer = Trainer(reader, config.schedule, out=out, device=device, config={"kind": "base text", **(settings or {})})
+    empty = torch.from_numpy(token_ids([""], tokenizer))[0]
+    wanted, scale = torch.from_numpy(contexts), float(np.square(contexts).mean())
+
+    def losses(indices: Tensor, generator: torch.Generator) -> Losses:
+        drop = torch.rand(len(indices), generator=generator) < config.empty
+        given = torch.where(drop[:, None], empty, torch.from_numpy(ids[indices.numpy()]))
+        target = torch.where(drop[:, None], 0.0, wanted[indices]).to(device)
+        said = reader(given.to(device))[:, -target.shape[1] :].float()
+        return {"context": (said - target).square().mean() / scale}
+
+    trainer.fit(losses, samples=len(ids), progress=progress)
+    reader.load_state_dict(trainer.averaged())
+    reader.cpu().eval()
