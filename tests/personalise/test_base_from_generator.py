@@ -28,7 +28,7 @@ class Context(nn.Module):
         super().__init__()
         self.register_buffer("said", torch.cat([context.new_zeros(len(context), time), context], 1))
 
-    def forward(self, states: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, states: Tensor) -> Tensor:
         return self.said  # type: ignore[return-value]
 
 
@@ -71,7 +71,9 @@ def test_without_what_cannot_be_carried_over_they_agree() -> None:
 @pytest.mark.parametrize("multipliers", [(1, 1), (1, 2)])
 def test_with_it_they_nearly_agree(multipliers: tuple[int, ...]) -> None:
     wanted, given = both(replace(CONFIG, multipliers=multipliers), exact=False)
-    assert (given - wanted).square().mean() < 0.25 * wanted.var()  # one that begins otherwise is off by all of it, and more
+    assert (
+        given - wanted
+    ).square().mean() < 0.25 * wanted.var()  # one that begins otherwise is off by all of it, and more
 
 
 def test_a_prompt_can_stand_for_the_longest_context() -> None:
@@ -87,7 +89,8 @@ def test_a_prompt_can_stand_for_the_longest_context() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"condition": "cross-attention", "context_width": 32}, {"context_inputs": None}, {"multipliers": (1, 0)}]
+    "changed",
+    [{"condition": "cross-attention", "context_width": 32}, {"context_inputs": None}, {"multipliers": (1, 0)}],
 )
 def test_other_generators_are_refused(changed: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="a base model can"):

@@ -1,5 +1,6 @@
 """The identity term of a small base model."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.personalise.tiny_world import AUTOENCODER, DENOISER, TEXT, tiny_world
 from torch import Tensor
 
 from facewright.errors import ConfigError
+from facewright.personalise.base_autoencoder import means_of
 from facewright.personalise.base_identity import FaceTerm
 from facewright.personalise.base_latents import SceneLatents, scene_latents
 from facewright.personalise.base_networks import make_autoencoder
@@ -51,7 +53,7 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory, autoencoder: Any, tokenizer: Any) -> SceneLatents:
     world = tiny_world(tmp_path_factory.mktemp("world"))
-    made = scene_latents(world, autoencoder, tokenizer, count=16, cache=None)
+    made = scene_latents(world, means_of(autoencoder), tokenizer, made_by="a", count=16, cache=None)
     for number, points in enumerate(made.points):
         figures = world.scene(number).figures
         np.testing.assert_array_equal(points[: len(figures)], [figure.points() for figure in figures])
@@ -59,11 +61,15 @@ def scenes(tmp_path_factory: pytest.TempPathFactory, autoencoder: Any, tokenizer
     return made
 
 
+def decoded_by(autoencoder: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda latents: autoencoder.decode(latents).sample  # type: ignore[no-any-return]
+
+
 def test_it_is_nothing_for_the_scene_itself_and_pulls_a_guess_towards_it(
     autoencoder: Any, scenes: SceneLatents
 ) -> None:
     judge = Blocks()
-    term = FaceTerm(autoencoder, judge)
+    term = FaceTerm(decoded_by(autoencoder), judge)
     clean = torch.from_numpy(scenes.latents).float()
     draw = torch.Generator().manual_seed(0)
     same = term(clean, clean, scenes.points, generator=draw)
@@ -84,8 +90,9 @@ def test_one_of_the_people_is_drawn(autoencoder: Any, scenes: SceneLatents) -> N
     several = np.flatnonzero(~np.isnan(scenes.points[:, 1]).any((1, 2)))[:1]
     clean, points = torch.from_numpy(scenes.latents[several]).float(), scenes.points[several]
     judge = Blocks()
+    term = FaceTerm(decoded_by(autoencoder), judge)
     for seed in range(8):
-        FaceTerm(autoencoder, judge)(clean, clean, points, generator=torch.Generator().manual_seed(seed))
+        term(clean, clean, points, generator=torch.Generator().manual_seed(seed))
     assert len({tuple(crop.flatten()[:500].tolist()) for crop in judge.seen}) == 2
 
 
@@ -93,7 +100,8 @@ def test_training_with_it(autoencoder: Any, scenes: SceneLatents, tokenizer: Any
     config = replace(CONFIG, identity_weight=1.0, identity_share=0.5)
     with pytest.raises(ConfigError, match="nothing to judge identities by"):
         train_base(scenes, scenes.first(0), tokenizer, config, out=tmp_path / "none")
-    train_base(scenes, scenes.first(0), tokenizer, config, out=tmp_path / "run", faces=FaceTerm(autoencoder, Blocks()))
+    faces = FaceTerm(decoded_by(autoencoder), Blocks())
+    train_base(scenes, scenes.first(0), tokenizer, config, out=tmp_path / "run", faces=faces)
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert all(0 < float(line.split('"identity": ')[1].split(",")[0]) < 2 for line in lines if "denoising" in line)
     with pytest.raises(ConfigError, match="identity_share in"):

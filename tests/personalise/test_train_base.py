@@ -15,6 +15,7 @@ from facewright.errors import ConfigError, DataError
 from facewright.personalise.base_autoencoder import (
     BaseAutoencoderTraining,
     encode_pictures,
+    means_of,
     train_base_autoencoder,
 )
 from facewright.personalise.base_latents import SceneLatents, scene_latents, token_ids
@@ -50,7 +51,7 @@ def autoencoder() -> Any:
 
 @pytest.fixture(scope="module")
 def scenes(world: World, autoencoder: Any, tokenizer: Any) -> SceneLatents:
-    made = scene_latents(world, autoencoder, tokenizer, count=24, cache=None)
+    made = scene_latents(world, means_of(autoencoder), tokenizer, made_by="a", count=24, cache=None)
     return replace(made, latents=made.latents / made.latents.std())
 
 
@@ -81,10 +82,24 @@ def test_the_autoencoder_learns_and_resumes(world: World, tmp_path: Path) -> Non
     pixels = losses(tmp_path / "whole", "pixels")
     assert pixels[-1] < 0.97 * pixels[0]
     network = train_base_autoencoder(world, CODING, out=tmp_path / "whole")
-    latents = encode_pictures(network, world.images(range(96))).astype(np.float32)
+    latents = encode_pictures(means_of(network), world.images(range(96))).astype(np.float32)
     assert np.abs(latents.mean((0, 2, 3))).max() < 0.05
     assert np.abs(latents.std((0, 2, 3)) - 1).max() < 0.05
     assert network.config.scaling_factor == 1
+
+
+def test_the_autoencoder_learns_the_latents_of_another(world: World, tmp_path: Path) -> None:
+    def given(pictures: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(pictures, 4)[:, [0, 1, 2, 0]]
+
+    coding = replace(CODING, given_weight=4.0, schedule=replace(SCHEDULE, images=256))
+    network = train_base_autoencoder(world, coding, out=tmp_path / "run", given=given)
+    found = losses(tmp_path / "run", "given")
+    assert found[-1] < 0.6 * found[0]
+    shown = torch.from_numpy(world.images(range(32))).permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.no_grad():
+        apart = (network.encode(shown).latent_dist.mean - given(shown)).square().mean()
+    assert apart < 0.5 * given(shown).square().mean()  # what the run wrote is what learnt, not a standardised one
 
 
 def test_latents_are_those_of_the_scenes_and_are_kept(
@@ -93,26 +108,38 @@ def test_latents_are_those_of_the_scenes_and_are_kept(
     monkeypatch.setattr("facewright.personalise.base_latents.PART", 8)
     seen: list[tuple[int, int]] = []
     first = scene_latents(
-        world, autoencoder, tokenizer, count=20, cache=tmp_path / "l", progress=lambda *done: seen.append(done)
+        world,
+        means_of(autoencoder),
+        tokenizer,
+        made_by="a",
+        count=20,
+        cache=tmp_path / "l",
+        progress=lambda *done: seen.append(done),
     )
     assert seen == [(8, 20), (16, 20), (20, 20)]
     assert first.latents.shape == (20, 4, 8, 8)
-    again = encode_pictures(autoencoder, world.images([17]))
+    again = encode_pictures(means_of(autoencoder), world.images([17]))
     assert np.abs(first.latents[17:18] - again).max() <= 0.02 * np.abs(again).max()  # another batch in bfloat16
     words = tokenizer.decode([i for i in first.ids[17] if i not in (tokenizer.bos_token_id, tokenizer.eos_token_id)])
     assert words.replace(" ,", ",").strip() == world.scene(17).caption
 
     kept = (tmp_path / "l" / "00000.npy").stat().st_mtime_ns
-    more = scene_latents(world, autoencoder, tokenizer, count=24, cache=tmp_path / "l")
+
+    def kept_latents(world: World = world, *, made_by: str = "a") -> SceneLatents:
+        return scene_latents(world, means_of(autoencoder), tokenizer, made_by=made_by, count=24, cache=tmp_path / "l")
+
+    more = kept_latents()
     assert (tmp_path / "l" / "00000.npy").stat().st_mtime_ns == kept
     assert np.array_equal(more.latents[:16], first.latents[:16])
     assert len(more.latents) == 24
     other = World(world.faces, world.rows, world.config, seed=1)
     with pytest.raises(ConfigError, match="was made with another world; give the same, or another --out"):
-        scene_latents(other, autoencoder, tokenizer, count=24, cache=tmp_path / "l")
+        kept_latents(other)
+    with pytest.raises(ConfigError, match="was made with another autoencoder"):
+        kept_latents(made_by="b")
     (tmp_path / "l" / "00001.npy").write_bytes(b"cut short")
     with pytest.raises(DataError, match=r"00001.npy cannot be read .* delete it to encode its scenes anew"):
-        scene_latents(world, autoencoder, tokenizer, count=24, cache=tmp_path / "l")
+        kept_latents()
 
 
 def test_captions_are_padded_and_cut(tokenizer: Any) -> None:
@@ -185,7 +212,7 @@ def test_bad_settings_are_named(tokenizer: Any) -> None:
     ):
         with pytest.raises(ConfigError, match=sentence):
             BaseTraining(SCHEDULE, **settings)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="edge_weight and prior_weight"):
+    with pytest.raises(ConfigError, match="edge_weight, prior_weight and given_weight must"):
         BaseAutoencoderTraining(SCHEDULE, edge_weight=-1)
     with pytest.raises(ConfigError, match="prompts of 24 tokens, the text encoder takes 16"):
         make_text_to_image(replace(CONFIG, text=replace(TEXT, length=16)), tokenizer, channels=4, latent=8)

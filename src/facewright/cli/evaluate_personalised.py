@@ -63,6 +63,9 @@ def personalised(
     encoder: Annotated[str, typer.Option("--encoder", help="The mapper's.")] = "bundled",
     count: Annotated[int | None, typer.Option("--count", min=1, help="Pictures of each prompt.")] = None,
     layout: Annotated[str, typer.Option("--layout", help="columns or none.")] = "none",
+    regions: Annotated[
+        str, typer.Option("--regions", help="How columns are kept apart: attention or estimates.")
+    ] = "attention",
     steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="1 is none.")] = None,
     alpha: Annotated[
@@ -134,6 +137,7 @@ def personalised(
             width=width,
             height=height,
             batch=batch,
+            regional=regions,
         )
         call = DrawingCall(
             base=base,

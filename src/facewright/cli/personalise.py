@@ -65,6 +65,12 @@ def personalise(
         list[str] | None,
         typer.Option("--box", metavar="NAME=L,T,R,B", help="Where a person is, as shares of width and height."),
     ] = None,
+    regions: Annotated[
+        str,
+        typer.Option(
+            "--regions", help="What keeps columns and boxes apart: attention; or estimates, at a higher cost."
+        ),
+    ] = "attention",
     steps: Annotated[
         int | None, typer.Option("--steps", help="Denoising steps; 30, or what suits a small base model.")
     ] = None,
@@ -109,7 +115,7 @@ def personalise(
     photos, given = _photos(face), pairs(noun or [], "--noun NAME=NOUN")
     if min(count, best_of) < 1:
         raise ConfigError(f"--count and --best-of must be at least 1, got {count} and {best_of}")
-    config = PictureConfig(alpha=alpha, negative=negative, width=width, height=height, batch=batch)
+    config = PictureConfig(alpha=alpha, negative=negative, width=width, height=height, batch=batch, regional=regions)
     said: dict[str, Any] = {
         name: value for name, value in (("steps", steps), ("guidance", guidance)) if value is not None
     }

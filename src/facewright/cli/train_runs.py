@@ -7,8 +7,9 @@ from typing import Any
 
 from facewright import recognition
 from facewright.cli.console import note
+from facewright.cli.train_base_model import train_base_model
 from facewright.cli.train_run import Run, first_progress, recipe_text, settings_of, sha256_of, write_weights
-from facewright.cli.train_runs_base import BaseRun, PromptsRun, train_base_model, train_prompts
+from facewright.cli.train_runs_base import BaseRun, PromptsRun, train_prompts
 from facewright.cli.train_runs_derived import (
     ControlRun,
     DecoderRun,

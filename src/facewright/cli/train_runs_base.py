@@ -1,40 +1,29 @@
 """What `facewright train` runs for a small base model of personalised pictures, and for the classifier of prompts."""
 
-import copy
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
 
-from facewright import diffusion, encoders
+from facewright import diffusion
 from facewright.cli.train_run import Run, first_progress, recipe_text, settings_of
 from facewright.errors import ConfigError
-from facewright.personalise.base_autoencoder import BaseAutoencoderTraining, train_base_autoencoder
-from facewright.personalise.base_checks import BaseChecks, draw_checks
-from facewright.personalise.base_folder import make_pipeline, save_base
-from facewright.personalise.base_from_generator import begin_as_generator, sizes_of_generator
-from facewright.personalise.base_identity import FaceTerm
-from facewright.personalise.base_latents import SceneLatents, scene_latents, token_ids, world_fingerprint
-from facewright.personalise.base_networks import check_size, latent_side, make_autoencoder, make_scheduler
+from facewright.personalise.base_autoencoder import BaseAutoencoderTraining
+from facewright.personalise.base_checks import BaseChecks
+from facewright.personalise.base_from_generator import sizes_of_generator
 from facewright.personalise.base_tokenizer import SPARE_WORDS, make_tokenizer
 from facewright.personalise.prompt_classifier import PromptClassifier, load_prompt_classifier, save_prompt_classifier
 from facewright.personalise.prompt_classifier_training import PromptTraining, train_prompt_classifier
-from facewright.personalise.train_base import TIMESTEPS, BaseTraining, TextToImage, make_text_to_image, train_base
-from facewright.personalise.train_base_text import TextTraining, scene_contexts, train_base_text
+from facewright.personalise.train_base import TIMESTEPS, BaseTraining
+from facewright.personalise.train_base_text import TextTraining
 from facewright.personalise.world_captions import vocabulary
 from facewright.personalise.world_faces import Manifest, WorldFaces, read_world_faces, with_guesses
-from facewright.personalise.world_names import NameConfig, Names, name_words, people_names
-from facewright.personalise.world_scenes import World, WorldConfig
-from facewright.training.atomic import atomic_path
+from facewright.personalise.world_names import NameConfig, name_words
+from facewright.personalise.world_scenes import WorldConfig
 from facewright.training.processes import current
-from facewright.weights import Card, read_card
-from facewright.weights.store import tensors_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,234 +142,3 @@ def train_prompts(config: PromptsRun, out: Path, device: str) -> Path:
             measured={f"accuracy_{name}_of_held_out_people": value for name, value in measured.items()},
         )
     return path
-
-
-def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
-    """Train the autoencoder in RUN/autoencoder, encode the scenes, train the rest; write RUN/base at every save."""
-    config, generator = config.begun()
-    faces, classifier = config.guessed_faces(device)
-    made_with = {} if config.prompts is None else {"prompts": read_card(config.prompts).sha256}
-    tokenizer = config.tokenizer(faces.groups)
-    _check_networks(config, tokenizer)
-    embeddings = None if config.names is None and generator is None else _people(faces, config, out, device)
-    if generator is not None:
-        made_with |= {"generator": generator.sha256}
-        _check_encoder(config, generator)
-        generator = generator.requires_grad_(requires_grad=False)
-    names = None
-    if config.names is not None and embeddings is not None:
-        names = _names(faces, config, embeddings, out)
-        faces = replace(faces, names=names.names)
-    trained = World(faces, faces.rows(held_out=False), config.world, seed=config.recipe.schedule.seed)
-    unseen = World(faces, faces.rows(held_out=True), config.world, seed=config.recipe.schedule.seed)
-    begun = None
-    if generator is not None and embeddings is not None:
-        begun = _begun(config, generator, trained, embeddings, tokenizer, names, made_with, out, device)
-        generator = generator.to(device)
-    with first_progress("training the autoencoder") as progress:
-        autoencoder = train_base_autoencoder(
-            trained,
-            config.autoencoder,
-            out=out / "autoencoder",
-            device=device,
-            progress=progress,
-            settings=_autoencoder_settings(config, generator),
-            given=None if generator is None else generator.autoencoder.encode,
-        )
-    made_with |= {"autoencoder": tensors_sha256(autoencoder.state_dict()), "world": world_fingerprint(trained)}
-    on_device = copy.deepcopy(autoencoder).to(device)
-    with first_progress("encoding the scenes") as progress:
-        scenes = scene_latents(
-            trained, on_device, tokenizer, count=config.scenes, cache=out / "latents", progress=progress
-        )
-    held_out = _held_out(unseen, on_device, tokenizer, scenes, count=config.held_out)
-
-    def pipeline(networks: TextToImage) -> Any:
-        return make_pipeline(
-            autoencoder=autoencoder,
-            text_encoder=networks.text_encoder,
-            tokenizer=tokenizer,
-            denoiser=networks.denoiser,
-            scheduler=make_scheduler(config.recipe.target),
-        )
-
-    card = _base_card(config)
-
-    def keep(networks: TextToImage) -> None:
-        save_base(out / "base", pipeline(networks), card)
-
-    with first_progress("training text encoder and denoiser") as progress:
-        networks = train_base(
-            scenes,
-            held_out,
-            tokenizer,
-            config.recipe,
-            out=out,
-            device=device,
-            progress=progress,
-            settings={**settings_of(config), "made_with": made_with},
-            names=names,
-            begun=begun,
-            faces=_face_term(config, on_device, device),
-            on_save=keep,
-            measure=_measure(config.checks, pipeline, classifier, out),
-        )
-    if current().first:
-        keep(networks)
-    return out / "base"
-
-
-def _people(faces: WorldFaces, config: BaseRun, out: Path, device: str) -> np.ndarray:
-    """Embeddings float32 (N, D) of the pack's faces who are trained on, 0 for the others; kept in RUN/people.npz."""
-    encoder = encoders.load(config.encoder or "bundled", device=device)
-    rows = faces.rows(held_out=False)
-    made_with = json.dumps([encoder.sha256, str(config.pack), len(rows)])
-    kept = out / "people.npz"
-    if kept.is_file():
-        with np.load(kept, allow_pickle=False) as archive:
-            if str(archive["made_with"]) == made_with:
-                return np.asarray(archive["embeddings"])
-    embeddings = np.zeros((len(faces.files), encoder.width), np.float32)
-    with first_progress("embedding everybody") as progress:
-        embeddings[rows] = encoder.embed(faces.pack.images[rows][:, 8:120, 8:120], progress=progress)
-    if current().first:
-        with atomic_path(kept) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, embeddings=embeddings, made_with=np.array(made_with))
-    return embeddings
-
-
-def _names(faces: WorldFaces, config: BaseRun, embeddings: np.ndarray, out: Path) -> Names:
-    """Names of the people who are trained on, kept in RUN/names.npz."""
-    assert config.names is not None
-    words, rows = config.words(faces.groups), faces.rows(held_out=False)
-    made_with = json.dumps([tensors_sha256({"people": torch.from_numpy(embeddings)}), asdict(config.names), words])
-    kept = out / "names.npz"
-    if kept.is_file():
-        with np.load(kept, allow_pickle=False) as archive:
-            if str(archive["made_with"]) == made_with:
-                return Names(archive["names"], tuple(archive["words"].tolist()), archive["meanings"])
-    names = people_names(faces, rows, embeddings[rows], config.names, taken=words, seed=config.recipe.schedule.seed)
-    if current().first:
-        with atomic_path(kept) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **{**vars(names), "words": np.array(names.words)}, made_with=np.array(made_with))
-    return names
-
-
-def _check_encoder(config: BaseRun, generator: diffusion.Generator) -> None:
-    encoder = encoders.load(config.encoder or "bundled")
-    if generator.encoder_sha256 not in (None, encoder.sha256):
-        raise ConfigError(
-            f"generator {generator.name} was trained with another encoder than {encoder.name}; name its own in encoder"
-        )
-
-
-def _begun(
-    config: BaseRun,
-    generator: diffusion.Generator,
-    world: World,
-    embeddings: np.ndarray,
-    tokenizer: Any,
-    names: Names | None,
-    made_with: Mapping[str, str],
-    out: Path,
-    device: str,
-) -> dict[str, torch.Tensor]:
-    """Weights of networks that begin as a generator, with a text encoder that was taught in RUN/text."""
-    assert config.text is not None
-
-    def project(identities: torch.Tensor) -> torch.Tensor:
-        found = generator.denoiser.project(identities, count=len(identities))
-        assert found is not None
-        return found
-
-    channels, side, _ = generator.latent_shape
-    networks = make_text_to_image(config.recipe, tokenizer, channels=channels, latent=side, names=names)
-    captions = [world.scene(number).caption for number in range(config.scenes)]
-    contexts = scene_contexts(world, embeddings, project, count=config.scenes)
-    longest = float(np.linalg.norm(contexts, axis=1).max())
-    begin_as_generator(networks.denoiser, generator.denoiser.eval(), longest=longest)
-    with first_progress("teaching the text encoder") as progress:
-        train_base_text(
-            networks,
-            token_ids(captions, tokenizer),
-            contexts,
-            tokenizer,
-            config.text,
-            out=out / "text",
-            device=device,
-            progress=progress,
-            settings={
-                "made_with": {**made_with, "world": world_fingerprint(world)},
-                "text": asdict(config.recipe.text),
-            },
-        )
-    return networks.state_dict()
-
-
-def _face_term(config: BaseRun, autoencoder: Any, device: str) -> FaceTerm | None:
-    """The judge of the identity term; None where there is none."""
-    if config.recipe.identity_weight == 0:
-        return None
-    encoder = encoders.load(config.encoder or "bundled", device=device)
-    return FaceTerm(autoencoder.requires_grad_(requires_grad=False), encoder.requires_grad_(requires_grad=False))
-
-
-def _check_networks(config: BaseRun, tokenizer: Any) -> None:
-    """Refuse networks that are too large or do not fit the pictures, before anything is trained."""
-    sizes = config.autoencoder.sizes
-    latent = latent_side(config.world.size, sizes, config.recipe.denoiser)
-    with torch.device("meta"):  # counted without memory
-        networks = make_text_to_image(config.recipe, tokenizer, channels=sizes.channels, latent=latent)
-        check_size(networks, make_autoencoder(sizes, picture=config.world.size))
-
-
-def _autoencoder_settings(config: BaseRun, generator: diffusion.Generator | None) -> dict[str, Any]:
-    """Of the config what the autoencoder depends on; its schedule is the trainer's."""
-    settings = settings_of(config)
-    own = {key: value for key, value in settings["autoencoder"].items() if key != "schedule"}
-    given = {} if generator is None else {"given": tensors_sha256(generator.autoencoder.state_dict())}
-    return {"pack": settings["pack"], "world": settings["world"], "autoencoder": own, **given}
-
-
-def _held_out(world: World, autoencoder: Any, tokenizer: Any, like: SceneLatents, *, count: int) -> SceneLatents:
-    if not count:
-        return like.first(0)
-    return scene_latents(world, autoencoder, tokenizer, count=count, cache=None)
-
-
-def _measure(
-    checks: BaseChecks | None, pipeline: Callable[[TextToImage], Any], classifier: PromptClassifier | None, out: Path
-) -> Callable[[TextToImage, int], Mapping[str, float]] | None:
-    """What the training measures of its pictures, and shows in RUN/previews; None without checks."""
-    if checks is None:
-        return None
-
-    def measure(networks: TextToImage, images: int) -> Mapping[str, float]:
-        answers = None if classifier is None else classifier.answers
-        pictures, figures = draw_checks(pipeline(networks), checks, answers=answers)
-        if current().first:
-            with atomic_path(out / "previews" / f"{images:09d}.png") as temporary:
-                Image.fromarray(diffusion.picture_grid(pictures)).save(temporary, format="PNG")
-        return figures
-
-    return measure
-
-
-def _base_card(config: BaseRun) -> Card:
-    recipe = config.recipe
-    how = "text encoder and denoiser trained together on captioned scenes of the miniature world"
-    return Card(
-        name=config.name,
-        kind="base",
-        architecture={
-            "pipeline": "StableDiffusionPipeline",
-            "text": asdict(recipe.text),
-            "denoiser": asdict(recipe.denoiser),
-            "autoencoder": asdict(config.autoencoder.sizes),
-            "target": recipe.target,
-        },
-        data=config.data,
-        licence=config.licence,
-        recipe=f"{recipe_text(how, recipe)}. Its autoencoder: {recipe_text('absolute errors', config.autoencoder)}",
-        input=None,
-    )

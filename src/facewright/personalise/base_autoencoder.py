@@ -103,25 +103,31 @@ def train_base_autoencoder(
     if given is not None:
         return trained
     on_device = trained.to(device)
-    latents = encode_pictures(on_device, world.images(range(min(MEASURED, config.schedule.images))))
+    pictures = world.images(range(min(MEASURED, config.schedule.images)))
+    latents = encode_pictures(means_of(on_device), pictures, device=device)
     trained = on_device.cpu()
     measured = torch.from_numpy(latents).float()
     standardise(trained, measured.mean((0, 2, 3)), measured.std((0, 2, 3)))
     return trained
 
 
+def means_of(autoencoder: Any) -> Callable[[Tensor], Tensor]:
+    """Pictures (B, 3, H, W) RGB in [-1, 1] to the mean latents (B, C, h, w) of an `AutoencoderKL`."""
+    return lambda pictures: autoencoder.encode(pictures).latent_dist.mean
+
+
 @torch.inference_mode()
-def encode_pictures(autoencoder: Any, images: np.ndarray) -> np.ndarray:
-    """The mean latents of pictures, float16 (B, C, h, w).
+def encode_pictures(encode: Callable[[Tensor], Tensor], images: np.ndarray, *, device: str = "cpu") -> np.ndarray:
+    """The latents of pictures, float16 (B, C, h, w).
 
     Args:
-        autoencoder: `AutoencoderKL` in eval mode, on any device.
+        encode: pictures (B, 3, H, W) RGB in [-1, 1] on the device to latents.
         images: uint8 (B, H, W, 3) RGB.
+        device: such as "cpu" or "cuda".
     """
-    device = autoencoder.device
     parts = []
-    with arithmetic("auto", device):
+    with arithmetic("auto", torch.device(device)):
         for part in to_tensor(images).split(PART):
             given = part.to(device).contiguous(memory_format=torch.channels_last)
-            parts.append(autoencoder.encode(given).latent_dist.mean.half().cpu())
+            parts.append(encode(given).half().cpu())
     return torch.cat(parts).numpy()

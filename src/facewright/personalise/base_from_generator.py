@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from facewright.diffusion import ConditionalUNet
 from facewright.diffusion.attention import GROUPS, SelfAttention
-from facewright.diffusion.unet import Level, ResidualBlock, UNetConfig
+from facewright.diffusion.unet import Downsample, Level, ResidualBlock, UNetConfig, Upsample
 from facewright.errors import ConfigError
 from facewright.personalise.base_networks import DenoiserSizes
 
@@ -74,7 +74,9 @@ def begin_as_generator(denoiser: Any, generator: ConditionalUNet, *, longest: fl
             if level.attn is not None:
                 _attention(block.attentions[number], level.attn, _same(residual.conv1.out_channels))
         for sampler in block.downsamplers or ():
-            sampler.conv.load_state_dict(next(down).conv.state_dict())
+            halved = next(down)
+            assert isinstance(halved, Downsample)
+            sampler.conv.load_state_dict(halved.conv.state_dict())
     middle = denoiser.mid_block
     wide = _same(middle.resnets[0].conv1.in_channels)
     _residual(middle.resnets[0], generator.middle.res1, wide, wide)
@@ -92,7 +94,9 @@ def begin_as_generator(denoiser: Any, generator: ConditionalUNet, *, longest: fl
             if level.attn is not None:
                 _attention(block.attentions[number], level.attn, before)
         for sampler in block.upsamplers or ():
-            _upsample(sampler.conv, next(up).conv, before)
+            doubled = next(up)
+            assert isinstance(doubled, Upsample)
+            _upsample(sampler.conv, doubled.conv, before)
     denoiser.conv_norm_out.load_state_dict(generator.norm.state_dict())
     denoiser.conv_out.load_state_dict(generator.final.state_dict())
 
@@ -139,11 +143,10 @@ def _residual(target: Any, source: ResidualBlock, inputs: Tensor, outputs: Tenso
     _fill(target.norm2, source.norm2.norm.weight[outputs], source.norm2.norm.bias[outputs])
     _fill(target.conv2, _read(source.conv2.weight, outputs)[outputs], source.conv2.bias[outputs])  # type: ignore[index]
     if target.conv_shortcut is not None:
-        if isinstance(source.shortcut, nn.Conv2d):
-            weight, bias = source.shortcut.weight, source.shortcut.bias
-        else:
-            weight, bias = torch.eye(len(inputs))[..., None, None], torch.zeros(len(inputs))
-        _fill(target.conv_shortcut, _read(weight, inputs)[outputs], bias[outputs])  # type: ignore[index]
+        shortcut = source.shortcut
+        assert isinstance(shortcut, nn.Conv2d)
+        assert shortcut.bias is not None
+        _fill(target.conv_shortcut, _read(shortcut.weight, inputs)[outputs], shortcut.bias[outputs])
 
 
 def _attention(target: Any, source: Any, places: Tensor) -> None:

@@ -1,7 +1,6 @@
 """The identity term of a small base model's training: the faces of guessed scenes against those of the scenes."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +14,12 @@ class FaceTerm:
     """How far the faces in guessed latents are from those in the scenes' own.
 
     Args:
-        autoencoder: `AutoencoderKL`, frozen, in eval mode.
+        decode: latents (B, C, h, w) to pictures (B, 3, H, W) RGB in [-1, 1], with gradients to the latents.
         identify: embeddings (B, D) of crops (B, 3, 112, 112) RGB in [-1, 1], with gradients to the crops.
     """
 
-    def __init__(self, autoencoder: Any, identify: Callable[[Tensor], Tensor]) -> None:
-        self._autoencoder, self._identify = autoencoder, identify
+    def __init__(self, decode: Callable[[Tensor], Tensor], identify: Callable[[Tensor], Tensor]) -> None:
+        self._decode, self._identify = decode, identify
 
     def __call__(self, guess: Tensor, clean: Tensor, points: np.ndarray, *, generator: torch.Generator) -> Tensor:
         """One minus the cosine of one face of each scene, (B,).
@@ -39,4 +38,4 @@ class FaceTerm:
         return 1 - F.cosine_similarity(self._embedded(guess, chosen), real)
 
     def _embedded(self, latents: Tensor, points: np.ndarray) -> Tensor:
-        return self._identify(aligned_faces(self._autoencoder.decode(latents).sample.float().clamp(-1, 1), points))
+        return self._identify(aligned_faces(self._decode(latents).float().clamp(-1, 1), points))

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from facewright.errors import ConfigError, DataError
 from facewright.personalise.base_autoencoder import encode_pictures
 from facewright.personalise.world_scenes import World
 from facewright.training.atomic import atomic_path
 from facewright.training.processes import current
-from facewright.weights.store import tensors_sha256
 
 PART = 2048  # scenes of a file
 MADE_WITH = "made_with.json"
@@ -69,21 +69,25 @@ def token_ids(captions: Sequence[str], tokenizer: Any) -> np.ndarray:
 
 def scene_latents(
     world: World,
-    autoencoder: Any,
+    encode: Callable[[Tensor], Tensor],
     tokenizer: Any,
     *,
+    made_by: str,
     count: int,
     cache: Path | None,
+    device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> SceneLatents:
     """Draw and encode the world's first scenes.
 
     Args:
         world: whose scenes.
-        autoencoder: `AutoencoderKL` in eval mode, on any device.
+        encode: pictures (B, 3, H, W) RGB in [-1, 1] to latents (B, C, h, w), about unit normal.
         tokenizer: of the captions.
+        made_by: a hash of the weights that encode.
         count: scenes.
         cache: folder for the latents, so that an interrupted call goes on and the next one is quick; None keeps none.
+        device: of what encodes.
         progress: called with (scenes done, scenes in all).
 
     Raises:
@@ -93,17 +97,16 @@ def scene_latents(
     scenes = [world.scene(number) for number in range(count)]
     processes = current()
     if cache is not None and processes.first:
-        sha256 = tensors_sha256(autoencoder.state_dict())
-        _claim(cache, {"autoencoder": sha256, "world": world_fingerprint(world), "part": PART})
+        _claim(cache, {"autoencoder": made_by, "world": world_fingerprint(world), "part": PART})
     parts = []
     for start in range(0, count, PART):
         numbers = range(start, min(start + PART, count))
         file = None if cache is None else cache / f"{start // PART:05d}.npy"
         if file is None:
-            parts.append(encode_pictures(autoencoder, world.images(numbers)))
+            parts.append(encode_pictures(encode, world.images(numbers), device=device))
         else:
             if processes.first and not _holds(file, len(numbers)):
-                made = encode_pictures(autoencoder, world.images(numbers))
+                made = encode_pictures(encode, world.images(numbers), device=device)
                 with atomic_path(file) as temporary, temporary.open("wb") as stream:
                     np.save(stream, made)
             processes.wait()

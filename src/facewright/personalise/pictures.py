@@ -1,7 +1,7 @@
 """Draw pictures of one person or several with a Stable Diffusion pipeline of diffusers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,14 @@ from facewright.personalise.conditioning import Conditioning, encode_negative, e
 from facewright.personalise.delay import text_only_calls
 from facewright.personalise.postfuse import PostFuse
 from facewright.personalise.prompts import find_people
-from facewright.personalise.regions import box_masks, columns, region_weights, regional_attention
+from facewright.personalise.regions import (
+    WAYS,
+    box_masks,
+    columns,
+    region_weights,
+    regional_attention,
+    regional_estimates,
+)
 from facewright.training.seeds import seed_of
 
 NOUN = "person"
@@ -31,8 +38,11 @@ class PictureConfig:
     width: int | None = None  # pixels; None: the base model's own
     height: int | None = None
     batch: int = 4  # pictures at a time
+    regional: str = "attention"  # how regions are kept apart: attention or estimates (`regions`)
 
     def __post_init__(self) -> None:
+        if self.regional not in WAYS:
+            raise ConfigError(f"regional must be {' or '.join(WAYS)}, got {self.regional!r}")
         if self.steps < 1 or self.batch < 1:
             raise ConfigError(f"steps and batch must be at least 1, got {self.steps} and {self.batch}")
         if self.guidance < 1:
@@ -88,7 +98,8 @@ def draw_pictures(
         fuse: of a mapper whose mode is "fuse" (`Mapper.fuse`).
         regions: None, every word acts everywhere; "columns", people side by side from left to right in the order of
             the prompt; or masks, (N, H, W) in [0, 1] in the order of `subjects`. Each person's words then act in their
-            region alone, where the others are read as their nouns; outside all regions everybody is a noun.
+            region alone, where the others are read as their nouns (by "estimates": as this person too); outside all
+            regions everybody is a noun.
         extra: further arguments of the pipeline's call, such as a ControlNet's `image`.
         progress: called with (denoiser calls done, all of them).
 
@@ -100,7 +111,10 @@ def draw_pictures(
     if regions is not None and not subjects:
         raise InputError("regions need at least one person, got none")
     weights = _weights(regions, prompt, subjects)
-    conditioned, text_only = _encode(pipe, prompt, subjects, fuse=fuse, regional=weights is not None)
+    if weights is not None and config.regional == "estimates" and hasattr(pipe, "controlnet"):
+        raise InputError("regions by estimates know no ControlNet; keep them apart by attention")
+    regional = None if weights is None else config.regional
+    conditioned, text_only = _encode(pipe, prompt, subjects, fuse=fuse, regional=regional)
     negative = encode_negative(pipe, config.negative, text_only)
     if weights is not None:
         chunks = len(weights)
@@ -113,12 +127,7 @@ def draw_pictures(
     batches = [numbers[at : at + config.batch] for at in range(0, len(numbers), config.batch)]
     parts, flagged = list[np.ndarray](), list[bool]()
     scale = pipe.vae_scale_factor
-    regional = (
-        nullcontext()
-        if weights is None
-        else regional_attention(_networks(pipe), weights, latent=(height // scale, width // scale))
-    )
-    with regional:
+    with _kept_apart(pipe, weights, config.regional, latent=(height // scale, width // scale)):
         for index, batch in enumerate(batches):
             after, before, away = (state.repeated(len(batch)) for state in (conditioned, text_only, negative))
             step_end = _StepEnd(
@@ -185,20 +194,37 @@ def _reporter(progress: Callable[[int, int], None] | None, *, done: int, total: 
     return lambda calls: progress(done + calls, total)
 
 
+def _kept_apart(
+    pipe: Any, weights: Tensor | None, way: str, *, latent: tuple[int, int]
+) -> AbstractContextManager[None]:
+    if weights is None:
+        return nullcontext()
+    if way == "estimates":
+        return regional_estimates(pipe.unet, weights, latent=latent)
+    return regional_attention(_networks(pipe), weights, latent=latent)
+
+
 def _encode(
-    pipe: Any, prompt: str, subjects: Sequence[Subject], *, fuse: PostFuse | None, regional: bool
+    pipe: Any, prompt: str, subjects: Sequence[Subject], *, fuse: PostFuse | None, regional: str | None
 ) -> tuple[Conditioning, Conditioning]:
     """The prompt with its people, and with their nouns."""
     nouns = {subject.name: subject.noun for subject in subjects}
     text_only = encode_people(pipe, prompt, nouns=nouns)
-    if not regional:
-        words = {subject.name: subject.words for subject in subjects}
-        return encode_people(pipe, prompt, nouns=nouns, words=words, fuse=fuse), text_only
-    alone = [encode_people(pipe, prompt, nouns=nouns, words={s.name: s.words}, fuse=fuse) for s in subjects]
+    words = {subject.name: subject.words for subject in subjects}
+    everybody = encode_people(pipe, prompt, nouns=nouns, words=words, fuse=fuse)
+    if regional is None:
+        return everybody, text_only
+    alone = [
+        encode_people(
+            pipe,
+            prompt,
+            nouns=nouns,
+            words=dict.fromkeys(nouns, one.words) if regional == "estimates" else {one.name: one.words},
+            fuse=fuse,
+        )
+        for one in subjects
+    ]
     joined = torch.cat([state.states for state in (text_only, *alone)], 1)
-    everybody = encode_people(
-        pipe, prompt, nouns=nouns, words={subject.name: subject.words for subject in subjects}, fuse=fuse
-    )
     cut = max((state.cut for state in (everybody, *alone)), key=len)
     return Conditioning(joined, everybody.pooled, cut), text_only
 

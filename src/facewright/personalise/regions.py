@@ -1,8 +1,10 @@
-"""Each person in a part of the picture of their own: cross-attention that reads another prompt in each region.
+"""Each person in a part of the picture of their own: another prompt is read in each region.
 
-The prompts of all regions are joined along the tokens, the one of the background first, and a bias keeps each pixel to
-the prompt of its region. So a person's words, and whatever the text encoder has spread of them over later tokens, are
-read in that person's region alone.
+The prompts of all regions are joined along the tokens, the one of the background first. By "attention" a bias of the
+cross-attention keeps each pixel to the prompt of its region, in one call of the network. By "estimates" the network is
+asked once for each prompt and its answers are joined by region (MultiDiffusion, Bar-Tal et al. 2023), which costs as
+many calls, and holds for networks too that read a prompt as a whole. Either way a person's words, and whatever the text
+encoder has spread of them over later tokens, are read in that person's region alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facewright.errors import InputError
+
+WAYS = ("attention", "estimates")
+"""How regions are kept apart."""
 
 Box = tuple[float, float, float, float]
 """left, top, right, bottom as shares of the picture's width and height, each in [0, 1]."""
@@ -114,6 +119,51 @@ def regional_attention(networks: Sequence[Any], weights: Tensor, *, latent: tupl
     finally:
         for network, processors in zip(networks, before, strict=True):
             network.set_attn_processor(processors)
+
+
+@contextmanager
+def regional_estimates(network: Any, weights: Tensor, *, latent: tuple[int, int]) -> Iterator[None]:
+    """While the block runs, this network answers each region's prompt and gives the answers joined by region.
+
+    Args:
+        network: U-Net of diffusers, called with `encoder_hidden_states` (B, R T, D): R prompts in a row.
+        weights: (R, H, W), as from `region_weights`.
+        latent: (height, width) of the latents.
+    """
+    count = len(weights)
+    shares = F.interpolate(weights[None], latent, mode="area")[0]
+
+    def ask_all(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        states = kwargs["encoder_hidden_states"]
+        others = {name: _each(value, count) for name, value in kwargs.items() if name != "encoder_hidden_states"}
+        prompts = states.unflatten(1, (count, -1)).flatten(0, 1)
+        return tuple(_each(value, count) for value in args), {**others, "encoder_hidden_states": prompts}
+
+    def join(_: Any, args: Any, output: Any) -> Any:  # noqa: ARG001
+        answers = output[0].unflatten(0, (-1, count))
+        joined = (answers * shares.to(answers)[:, None]).sum(1)
+        return (joined, *output[1:]) if isinstance(output, tuple) else type(output)(joined)
+
+    hooks = [
+        network.register_forward_pre_hook(ask_all, with_kwargs=True),
+        network.register_forward_hook(join),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _each(value: Any, count: int) -> Any:
+    """What belongs to the samples of a batch, once for each region; what belongs to none stays."""
+    if isinstance(value, Tensor) and value.ndim:
+        return value.repeat_interleave(count, 0)
+    if isinstance(value, list | tuple):
+        return type(value)(_each(each, count) for each in value)
+    if isinstance(value, dict):
+        return {name: _each(each, count) for name, each in value.items()}
+    return value
 
 
 def _biases(weights: Tensor, latent: tuple[int, int], *, levels: int) -> dict[int, Tensor]:

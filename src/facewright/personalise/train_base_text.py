@@ -38,7 +38,7 @@ class PromptReader(nn.Module):
     def __init__(self, networks: TextToImage) -> None:
         super().__init__()
         self.text_encoder = networks.text_encoder
-        self.pool = networks.denoiser.add_embedding
+        self.pool: nn.Module = networks.denoiser.add_embedding  # type: ignore[assignment]
 
     def forward(self, ids: Tensor) -> Tensor:
         """Tokens (B, T) to what the denoiser adds to the time, (B, E)."""

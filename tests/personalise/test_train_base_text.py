@@ -1,0 +1,82 @@
+"""A text encoder learns what contexts captions stand for, and can be stopped meanwhile."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.diffusion.tiny import tiny_unet
+from tests.personalise.tiny_world import TEXT, tiny_world
+
+from facewright.errors import ConfigError
+from facewright.personalise.base_from_generator import begin_as_generator, sizes_of_generator
+from facewright.personalise.base_latents import token_ids
+from facewright.personalise.base_tokenizer import make_tokenizer
+from facewright.personalise.train_base import BaseTraining, TextToImage, make_text_to_image
+from facewright.personalise.train_base_text import PromptReader, TextTraining, scene_contexts, train_base_text
+from facewright.personalise.world_captions import vocabulary
+from facewright.training.trainer import Schedule
+
+pytest.importorskip("diffusers", reason="needs the extra personalise")
+
+SCHEDULE = Schedule(images=2400, batch=16, learning_rate=3e-3, ema_maximum=0.9, log_every=400, save_every=800)
+CAPTIONS = ["a photo of a man", "a photo of a woman", "a sepia photo of a man", "a sepia photo of a woman"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return make_tokenizer(vocabulary(["asian"]), length=TEXT.length)
+
+
+def begun(tokenizer: Any) -> TextToImage:
+    generator = tiny_unet()
+    config = BaseTraining(SCHEDULE, TEXT, sizes_of_generator(generator.config))
+    networks = make_text_to_image(config, tokenizer, channels=4, latent=8)
+    begin_as_generator(networks.denoiser, generator, longest=8.0)
+    return networks
+
+
+def contexts() -> np.ndarray:
+    """One for men and one for women, whatever the style."""
+    drawn = np.random.default_rng(0).normal(size=(2, 32)).astype(np.float32)
+    return drawn[[0, 1, 0, 1]]
+
+
+def test_it_learns_what_captions_stand_for_and_resumes(tokenizer: Any, tmp_path: Path) -> None:
+    ids = token_ids(CAPTIONS, tokenizer)
+
+    def trained(out: Path, stop: int | None = None) -> TextToImage:
+        def watch(done: int, total: int) -> None:
+            if done == stop:
+                raise KeyboardInterrupt
+
+        networks = begun(tokenizer)
+        train_base_text(networks, ids, contexts(), tokenizer, TextTraining(SCHEDULE), out=out, progress=watch)
+        return networks
+
+    whole = trained(tmp_path / "whole")
+    with torch.no_grad():
+        said = PromptReader(whole)(torch.from_numpy(ids))[:, -32:].numpy()
+        nothing = PromptReader(whole)(torch.from_numpy(token_ids([""], tokenizer)))[:, -32:].numpy()
+    scale = np.square(contexts()).mean()
+    assert np.square(said - contexts()).mean() < 0.1 * scale
+    assert np.square(nothing).mean() < 0.2 * scale
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "broken", stop=1600)
+    for one, other in zip(trained(tmp_path / "broken").state_dict().values(), whole.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_context_of_a_scene_is_the_mean_of_its_people(tmp_path: Path) -> None:
+    world = tiny_world(tmp_path)
+    embeddings = np.random.default_rng(1).normal(size=(len(world.faces.files), 6)).astype(np.float32)
+    found = scene_contexts(world, embeddings, lambda given: 2 * given[:, :3], count=12)
+    rows = [[figure.row for figure in world.scene(number).figures] for number in range(12)]
+    assert {len(row) for row in rows} == {1, 2}
+    np.testing.assert_allclose(found, [2 * embeddings[row, :3].mean(0) for row in rows], rtol=1e-5)
+
+
+def test_not_all_captions_can_be_empty() -> None:
+    with pytest.raises(ConfigError, match=r"empty must be in \[0, 1\), got 1"):
+        TextTraining(SCHEDULE, empty=1)
