@@ -71,9 +71,7 @@ def test_without_what_cannot_be_carried_over_they_agree() -> None:
 @pytest.mark.parametrize("multipliers", [(1, 1), (1, 2)])
 def test_with_it_they_nearly_agree(multipliers: tuple[int, ...]) -> None:
     wanted, given = both(replace(CONFIG, multipliers=multipliers), exact=False)
-    assert (
-        given - wanted
-    ).square().mean() < 0.25 * wanted.var()  # one that begins otherwise is off by all of it, and more
+    assert (given - wanted).square().mean() < 0.25 * wanted.var()  # one that begins by chance is off by more than all
 
 
 def test_a_prompt_can_stand_for_the_longest_context() -> None:

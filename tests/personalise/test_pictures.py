@@ -136,6 +136,28 @@ def test_regions_keep_people_apart(pipe: Any) -> None:
     assert dict(pipe.unet.attn_processors) == processors  # the pipeline is left as it was
 
 
+def test_by_estimates_each_region_is_what_its_own_prompt_gives(pipe: Any) -> None:
+    """One denoiser call: each half is that of a picture in which everybody is the person of that half."""
+    alice, bob = people()
+    config = PictureConfig(steps=1, guidance=3.0, regional="estimates")
+    answers: list[Tensor] = []
+    handle = pipe.unet.register_forward_hook(lambda module, args, output: answers.append(output[0]))
+    drawn = draw_pictures(pipe, PROMPT, [alice, bob], config, regions="columns")
+    for one in (alice, bob):
+        both = [Subject(each.name, one.words, each.noun) for each in (alice, bob)]
+        draw_pictures(pipe, PROMPT, both, config)
+    handle.remove()
+    _, *alone = answers  # the hook sees the first before its answers are joined
+    joined = answers[0].unflatten(0, (2, 3))
+    half = joined.shape[-1] // 2
+    for region, answer, part in ((1, alone[0], np.s_[..., :half]), (2, alone[1], np.s_[..., half:])):
+        torch.testing.assert_close(joined[:, region][part], answer[part], rtol=1e-4, atol=1e-5)
+    attention = draw_pictures(pipe, PROMPT, [alice, bob], PictureConfig(steps=1, guidance=3.0), regions="columns")
+    assert not np.array_equal(drawn.images, attention.images)
+    assert not pipe.unet._forward_hooks  # the pipeline is left as it was
+    assert not pipe.unet._forward_pre_hooks
+
+
 def test_masks_are_given_in_the_order_of_the_subjects(pipe: Any) -> None:
     left = torch.zeros(64, 64)
     left[:, :32] = 1
@@ -148,9 +170,10 @@ def test_masks_are_given_in_the_order_of_the_subjects(pipe: Any) -> None:
     assert not np.array_equal(columns.images, swapped.images)
 
 
-def test_one_region_for_everything_is_the_plain_prompt(pipe: Any) -> None:
+@pytest.mark.parametrize("way", ["attention", "estimates"])
+def test_one_region_for_everything_is_the_plain_prompt(pipe: Any, way: str) -> None:
     alice = people()[0]
-    config = PictureConfig(steps=2, alpha=0.5)
+    config = PictureConfig(steps=2, alpha=0.5, regional=way)
     plain = draw_pictures(pipe, "alice on the beach", [alice], config)
     region = draw_pictures(pipe, "alice on the beach", [alice], config, regions=torch.ones(1, 8, 8))
     assert np.abs(plain.images.astype(int) - region.images).max() <= 1
@@ -190,6 +213,8 @@ def test_a_controlnet_is_attached_as_ever(pipe: Any) -> None:
         for level in (0.0, 1.0)
     ]
     assert not np.array_equal(*pictures)
+    with pytest.raises(InputError, match="regions by estimates know no ControlNet; keep them apart by attention"):
+        draw_pictures(controlled, PROMPT, people(), PictureConfig(regional="estimates"), regions="columns")
 
 
 def test_a_lora_is_attached_as_ever(pipe: Any) -> None:
@@ -239,6 +264,7 @@ def test_what_does_not_fit_is_named(pipe: Any) -> None:
         ({"steps": 0}, "steps and batch must be at least 1, got 0 and 4"),
         ({"guidance": 0.5}, r"guidance must be at least 1, which is none; got 0\.5"),
         ({"alpha": 2.0}, "from 0 to 1; got 2"),
+        ({"regional": "boxes"}, "regional must be attention or estimates, got 'boxes'"),
         ({"width": 100}, "multiples of 8, got 100 x None"),
     ],
 )

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torch import Tensor
 
 from facewright.errors import InputError
 from facewright.personalise import box_masks, columns
-from facewright.personalise.regions import RegionalProcessor, region_weights
+from facewright.personalise.regions import RegionalProcessor, region_weights, regional_estimates
 
 
 def test_columns_cover_the_picture_side_by_side() -> None:
@@ -54,3 +55,23 @@ def test_each_pixel_reads_the_prompt_of_its_region_alone() -> None:
     for wrong in (torch.randn(3, 15, 16), torch.randn(3, 25, 16)):
         with pytest.raises(InputError, match=r"maps of \[16\] pixels"):
             processor(attention, wrong, prompts)
+
+
+class Answers(torch.nn.Module):
+    """In place of a denoiser: the mean of the prompt it is given, everywhere."""
+
+    def forward(self, sample: Tensor, time: Tensor, *, encoder_hidden_states: Tensor, scale: Tensor) -> tuple[Tensor]:
+        assert len(sample) == len(encoder_hidden_states) == len(scale)
+        assert time.ndim == 0
+        return (sample * 0 + encoder_hidden_states.mean((1, 2))[:, None, None, None] * scale[:, None, None, None],)
+
+
+def test_estimates_are_joined_by_region() -> None:
+    network = Answers()
+    weights = region_weights(box_masks(columns(2), (4, 4)))
+    prompts = torch.tensor([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])[..., None]  # a token for each of 3 regions
+    given = {"encoder_hidden_states": prompts, "scale": torch.tensor([1.0, 2.0])}
+    with regional_estimates(network, weights, latent=(2, 4)):
+        found = network(torch.zeros(2, 1, 2, 4), torch.tensor(5), **given)[0]
+    assert found[:, 0, 0].tolist() == [[2, 2, 3, 3], [40, 40, 60, 60]]
+    assert network(torch.zeros(2, 1, 2, 4), torch.tensor(5), **given)[0][0, 0, 0].tolist() == [2, 2, 2, 2]
