@@ -103,7 +103,7 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
             scheduler=make_scheduler(config.recipe.target),
         )
 
-    card = _base_card(config)
+    card = _base_card(config, generator)
 
     def keep(networks: TextToImage) -> None:
         save_base(out / "base", pipeline(networks), card)
@@ -300,9 +300,14 @@ def _measure(
     return measure
 
 
-def _base_card(config: BaseRun) -> Card:
+def _base_card(config: BaseRun, generator: diffusion.Generator | None) -> Card:
     recipe = config.recipe
     how = "text encoder and denoiser trained together on captioned scenes of the miniature world"
+    if generator is not None:
+        how += (
+            f"; the denoiser begins as {generator.name} (sha256 {generator.sha256}) and has its latents, the text "
+            f"encoder first learned its contexts ({recipe_text('by regression', config.text)})"
+        )
     return Card(
         name=config.name,
         kind="base",

@@ -48,15 +48,15 @@ def settings_of(config: Any) -> dict[str, Any]:
 
 def recipe_text(how: str, recipe: Any) -> str:
     """How a network was made, with every setting."""
-    settings = ", ".join(f"{key} {value}" for key, value in _flat(asdict(recipe)))
+    settings = ", ".join(f"{key} {value}" for key, value in flat(asdict(recipe)))
     return f"{how}; {settings}; facewright {__version__}, torch {torch.__version__}"
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Settings by their dotted names; of a path only the last part, which names no machine."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value.name if isinstance(value, Path) else value
 

@@ -1,23 +1,27 @@
 """What `facewright train personaliser` runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facewright import encoders, personalise
+import torch
+
+from facewright import diffusion, encoders, personalise
 from facewright.align import load_detector
-from facewright.cli.train_run import Run, first_progress, recipe_text, settings_of
+from facewright.cli.train_run import Run, first_progress, flat, recipe_text, settings_of
 from facewright.errors import ConfigError
 from facewright.personalise.base import BaseFacts, read_base
 from facewright.personalise.base_folder import save_base
 from facewright.personalise.identities import IdentityEncoder, MultiScaleEncoder
+from facewright.personalise.mapper import Mapper
 from facewright.personalise.subject_folder import SubjectFolder
 from facewright.personalise.train_checks import PersonaliserChecks, drawn_checks
 from facewright.personalise.train_denoiser import BaseModel
 from facewright.personalise.train_people import People, read_people
-from facewright.personalise.train_personaliser import Identify, Trained, train_personaliser
+from facewright.personalise.train_personaliser import Identify, Trained, begin_personaliser, train_personaliser
 from facewright.personalise.train_recipe import PersonaliserTraining
+from facewright.personalise.train_words import WordsTraining, train_words
 from facewright.training.processes import current
 from facewright.weights import Card
 
@@ -31,10 +35,16 @@ class PersonaliserRun(Run):
     recipe: PersonaliserTraining
     encoder: Path | None = None  # .safetensors, whose embeddings are mapped; None: the bundled encoder
     start: Path | None = None  # .safetensors of a mapper to start from; None: from the beginning
+    words: WordsTraining | None = None  # given: the mapping is first taught the contexts of the base model's generator
+    generator: Path | None = None  # that generator, .safetensors; None: the bundled one
     detector: str = "mtcnn"  # finds the faces of photos that do not say where they are, and those of the checks
     base_precision: str = "float32"  # of the frozen parts: float32, float16 or bfloat16
     checks: PersonaliserChecks | None = None  # pictures drawn of held-out people and judged
     name: str = "personaliser"
+
+    def __post_init__(self) -> None:
+        if self.words is not None and (self.start is not None or self.recipe.mode == "fuse"):
+            raise ConfigError("words are taught to a new mapping of mode replace; leave out words, or start and fuse")
 
 
 def train_personaliser_run(config: PersonaliserRun, out: Path, device: str) -> Path:
@@ -51,10 +61,15 @@ def train_personaliser_run(config: PersonaliserRun, out: Path, device: str) -> P
     people = _people(folder, encoder, config, out)
     pipe = personalise.load_base(facts.path, device=device, precision=config.base_precision)
     base = BaseModel(pipe, size=recipe.size)
+    if config.words is not None:
+        start = _taught(config, people, base, out)
     how = (
         f"words of {encoder.name} (sha256 {encoder.sha256}) for the base model {facts.path.name}, "
         f"{len(set(people.person[~people.held_out]))} people on {len(people.photos(held_out=False))} photos"
     )
+    if config.words is not None:
+        told = ", ".join(f"words.{name} {value}" for name, value in flat(asdict(config.words)))
+        how += f", taught words first ({told})"
 
     def keep(trained: Trained) -> None:
         if not current().first:
@@ -90,6 +105,34 @@ def train_personaliser_run(config: PersonaliserRun, out: Path, device: str) -> P
         )
     keep(trained)
     return out / "mapper.safetensors"
+
+
+def _taught(config: PersonaliserRun, people: People, base: BaseModel, out: Path) -> Mapper:
+    """A mapper that was taught words in RUN/words."""
+    assert config.words is not None
+    generator = diffusion.load(config.generator or "bundled")
+    identities = people.embedding[~people.held_out].reshape(-1, people.embedding.shape[2])
+    if generator.context_width != identities.shape[1]:
+        raise ConfigError(
+            f"{generator.name} takes embeddings of {generator.context_width} numbers, the encoder makes "
+            f"{identities.shape[1]}; name the generator that the base model began as"
+        )
+    with torch.inference_mode():
+        contexts = generator.denoiser.project(torch.from_numpy(identities), count=len(identities))
+    assert contexts is not None
+    mapping = begin_personaliser(people, base, config.recipe).mapping
+    with first_progress("teaching the mapping words") as progress:
+        train_words(
+            mapping,
+            base,
+            identities,
+            contexts.numpy(),
+            config.words,
+            out=out / "words",
+            progress=progress,
+            settings={**settings_of(config), "made_with": {"generator": generator.sha256}},
+        )
+    return Mapper(mapping)
 
 
 def _people(folder: SubjectFolder, encoder: IdentityEncoder, config: PersonaliserRun, out: Path) -> People:

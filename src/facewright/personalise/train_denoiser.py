@@ -149,7 +149,7 @@ class BaseModel:
             with ExitStack() as stack:
                 if words is not None:
                     own = words[..., start : start + width]
-                    stack.enter_context(_replacing(encoder, own, batch.sample, prompts.starts))
+                    stack.enter_context(replacing(encoder, own, batch.sample, prompts.starts))
                 output = encoder(tokens.to(self.device), output_hidden_states=not last)
             states.append(output[0] if last else output.hidden_states[-2])
             pooled = None if last else output[0]
@@ -176,7 +176,7 @@ def aligned_faces(pictures: Tensor, points: np.ndarray) -> Tensor:
 
 
 @contextmanager
-def _replacing(encoder: nn.Module, words: Tensor, sample: Tensor, starts: Tensor) -> Iterator[None]:
+def replacing(encoder: nn.Module, words: Tensor, sample: Tensor, starts: Tensor) -> Iterator[None]:
     """While the block runs, the encoder reads words (M, K, D) at `starts` of their samples, without positions.
 
     As `injection.inserting`, but each prompt of the batch has people of its own.

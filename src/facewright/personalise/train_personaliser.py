@@ -100,7 +100,7 @@ def train_personaliser(
         raise ConfigError(
             "the identity loss needs an encoder that gradients run through; name one, or set identity = 0"
         )
-    module = _begin(people, base, config, start)
+    module = begin_personaliser(people, base, config, start)
     trainer = Trainer(
         module, config.schedule, out=out, device=device, config={"kind": "personaliser", **(settings or {})}
     )
@@ -200,8 +200,10 @@ class _Step:
         return {"identity": self.config.identity * (1 - cosines).mean()}
 
 
-def _begin(people: People, base: BaseModel, config: PersonaliserTraining, start: Mapper | None) -> Personaliser:
-    """The module before its first step; the same for the same seed."""
+def begin_personaliser(
+    people: People, base: BaseModel, config: PersonaliserTraining, start: Mapper | None = None
+) -> Personaliser:
+    """The module before its first step; the same for the same seed. Arguments and errors as of `train_personaliser`."""
     wanted = config.mapping(people.embedding.shape[2], sum(base.widths))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.schedule.seed)
