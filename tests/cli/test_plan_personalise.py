@@ -122,17 +122,17 @@ def test_of_xl_both_text_encoders_count(tmp_path: Path) -> None:
 def test_the_base_model_and_its_classifier(root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     figures = tmp_path / "plan.json"
     call = ["plan", str(root / "configs" / "base.toml"), "--device", "a100-8", "recipe.schedule.parts=8"]
-    assert app.run([*call, "autoencoder.schedule.parts=8", "--json", str(figures)]) == 0
+    call += ["autoencoder.schedule.parts=8", "text.schedule.parts=8"]
+    assert app.run([*call, "--json", str(figures)]) == 0
     found = json.loads(figures.read_text())
-    assert [part["network"] for part in found["parts"]] == ["base-autoencoder", "base-denoiser"]
+    assert [part["network"] for part in found["parts"]] == ["base-autoencoder", "base-text", "base-denoiser"]
     named = read_work(root / "configs" / "base.toml")
-    [first] = named.before
     with torch.device("meta"):
-        sizes = [sum(p.numel() for p in part.work.build().parameters()) for part in (first, named)]
+        sizes = [sum(p.numel() for p in part.work.build().parameters()) for part in (*named.before, named)]
     assert [part["parameters"] for part in found["parts"]] == sizes
     assert found["hours"] == pytest.approx(sum(part["hours"] for part in found["parts"]))
     assert found["run_flop"] == pytest.approx(sum(part["run_flop"] for part in found["parts"]))
-    assert found["parts"][1]["epochs"] == pytest.approx(named.work.schedule.images / (named.work.images or 0))
+    assert found["parts"][2]["epochs"] == pytest.approx(named.work.schedule.images / (named.work.images or 0))
     assert "without drawing and encoding the scenes" in capsys.readouterr().out
 
     assert app.run(["plan", str(root / "configs" / "prompts.toml"), "--json", str(figures)]) == 0

@@ -17,6 +17,7 @@ from facewright.personalise.mapping import MappingConfig
 from facewright.personalise.prompt_classifier import SIZE
 from facewright.personalise.subject_folder import SubjectFolder
 from facewright.personalise.train_base import TextToImage, make_text_to_image
+from facewright.personalise.train_base_text import PromptReader
 from facewright.training.cost import Work
 from facewright.weights import bundled_cards, read_card
 
@@ -56,6 +57,7 @@ def personaliser(config: PersonaliserRun, known: Known) -> Named:
         *(["memory without the block that is computed again"] if recipe.checkpointing else []),
         *([f"identities of {width:,} numbers as published, {config.encoder} is not there"] if from_paper else []),
         *(["without its identity term"] if recipe.identity else []),
+        *(["without the words that it is taught first"] if config.words is not None else []),
     ]
     return Named(
         kind="personaliser",
@@ -69,9 +71,10 @@ def personaliser(config: PersonaliserRun, known: Known) -> Named:
 
 
 def base_model(config: BaseRun, known: Known) -> Named:
-    """Text encoder and denoiser, and before them the autoencoder. The words of the manifests' groups, a few rows of
-    the token table, are left out: only the tables say them."""
+    """Text encoder and denoiser, before them the autoencoder, and what teaches the text encoder where it is taught
+    first. The words of the manifests' groups, a few rows of the token table, are left out: only the tables say them."""
     del known
+    config, _ = config.begun()
     recipe, sizes, picture = config.recipe, config.autoencoder.sizes, config.world.size
     latent = latent_side(picture, sizes, recipe.denoiser)
     tokenizer = config.tokenizer()
@@ -94,6 +97,16 @@ def base_model(config: BaseRun, known: Known) -> Named:
             schedule=config.autoencoder.schedule,
         ),
     )
+    before = [first]
+    if config.text is not None:
+        reading = Work(
+            build=lambda: PromptReader(build()),
+            inputs=lambda count: (torch.zeros(count, recipe.text.length, dtype=torch.int64),),
+            schedule=config.text.schedule,
+            images=config.scenes,
+        )
+        what = "the text encoder, which is taught a generator's contexts; its images are captions"
+        before.append(Named("base", config.name, "base-text", what, reading))
     work = Work(
         build=build,
         inputs=lambda count: (
@@ -106,7 +119,7 @@ def base_model(config: BaseRun, known: Known) -> Named:
     )
     without = " and without the identity term" if config.recipe.identity_weight else ""
     what = f"text encoder and denoiser on {latent} x {latent} latents, without drawing and encoding the scenes{without}"
-    return Named("base", config.name, "base-denoiser", what, work, shapes.record(), before=(first,))
+    return Named("base", config.name, "base-denoiser", what, work, shapes.record(), before=tuple(before))
 
 
 def prompts(config: PromptsRun, known: Known) -> Named:
