@@ -148,7 +148,7 @@ def test_a_base_model_that_an_earlier_stage_makes(root: Path, tmp_path: Path) ->
         f'[[stage]]\nname = "words"\ncommand = "train personaliser"\nconfig = "{root}/configs/personaliser.toml"\n'
         'settings = {base = "{base}"}\n'
     )
-    autoencoder, denoiser, words = (stage.cost for stage in read_stages(tmp_path / "r.toml"))
+    autoencoder, _, denoiser, words = (stage.cost for stage in read_stages(tmp_path / "r.toml"))
     assert isinstance(autoencoder, Named)
     assert isinstance(denoiser, Named)
     assert isinstance(words, Named)
