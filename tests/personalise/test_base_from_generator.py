@@ -10,7 +10,7 @@ from facewright.diffusion import ConditionalUNet, UNetConfig
 from facewright.diffusion.attention import SelfAttention
 from facewright.diffusion.unet import Upsample
 from facewright.errors import ConfigError
-from facewright.personalise.base_from_generator import begin_as_generator, sizes_of_generator
+from facewright.personalise.base_from_generator import REST, begin_as_generator, said_of, sizes_of_generator
 from facewright.personalise.base_networks import make_denoiser
 
 pytest.importorskip("diffusers", reason="needs the extra personalise")
@@ -26,7 +26,8 @@ class Context(nn.Module):
 
     def __init__(self, context: Tensor, time: int) -> None:
         super().__init__()
-        self.register_buffer("said", torch.cat([context.new_zeros(len(context), time), context], 1))
+        parts = context.new_zeros(len(context), time), context, torch.randn(len(context), REST)
+        self.register_buffer("said", torch.cat(parts, 1))
 
     def forward(self, states: Tensor) -> Tensor:
         return self.said  # type: ignore[return-value]
@@ -56,7 +57,7 @@ def both(config: UNetConfig, *, exact: bool) -> tuple[Tensor, Tensor]:
     context = generator.project(embeddings, count=3)
     assert context is not None
     begin_as_generator(denoiser, generator, longest=float(context.norm(dim=1).max()))
-    denoiser.add_embedding = Context(context, 4 * config.width)
+    denoiser.add_embedding = Context(context, 4 * config.width)  # the rest begins without effect
     noisy, times = torch.randn(3, 4, 8, 8), torch.tensor([0, 400, 999])
     given = denoiser(noisy, times, torch.randn(3, 5, 32), return_dict=False)[0]
     return generator(noisy, times, embeddings), given
@@ -78,12 +79,15 @@ def test_a_prompt_can_stand_for_the_longest_context() -> None:
     generator = made(CONFIG, exact=True)
     denoiser = make_denoiser(sizes_of_generator(CONFIG), channels=4, latent=8, text_width=32)
     begin_as_generator(denoiser, generator, longest=5.0)
-    said = denoiser.add_embedding(torch.randn(64, 5, 32))
-    assert not said[:, : 4 * CONFIG.width].any()
+    pooled = denoiser.add_embedding(torch.randn(64, 5, 32))
+    assert not pooled[:, : 4 * CONFIG.width].any()
     with torch.no_grad():
-        denoiser.add_embedding.proj.weight[: 4 * CONFIG.width] = 0
-        denoiser.add_embedding.proj.bias[: 4 * CONFIG.width] = 0
-    assert (denoiser.add_embedding(torch.randn(64, 5, 32)).norm(dim=1) > 5).all()
+        for part in (denoiser.add_embedding.proj.weight, denoiser.add_embedding.proj.bias):
+            part[: 4 * CONFIG.width] = part[-REST:] = 0
+    context, rest = said_of(denoiser.add_embedding(torch.randn(64, 5, 32)), CONFIG.context_width)
+    assert context.shape == (64, 24)
+    assert (context.norm(dim=1) > 5).all()
+    assert rest.shape == (64, REST)
 
 
 @pytest.mark.parametrize(

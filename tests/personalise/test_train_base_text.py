@@ -10,12 +10,19 @@ from tests.diffusion.tiny import tiny_unet
 from tests.personalise.tiny_world import TEXT, tiny_world
 
 from facewright.errors import ConfigError
-from facewright.personalise.base_from_generator import begin_as_generator, sizes_of_generator
+from facewright.personalise.base_from_generator import REST, begin_as_generator, said_of, sizes_of_generator
 from facewright.personalise.base_latents import token_ids
 from facewright.personalise.base_tokenizer import make_tokenizer
 from facewright.personalise.train_base import BaseTraining, TextToImage, make_text_to_image
-from facewright.personalise.train_base_text import PromptReader, TextTraining, scene_contexts, train_base_text
+from facewright.personalise.train_base_text import (
+    PromptReader,
+    TextTraining,
+    scene_contexts,
+    scene_rest,
+    train_base_text,
+)
 from facewright.personalise.world_captions import vocabulary
+from facewright.personalise.world_styles import STYLES
 from facewright.training.trainer import Schedule
 
 pytest.importorskip("diffusers", reason="needs the extra personalise")
@@ -43,6 +50,13 @@ def contexts() -> np.ndarray:
     return drawn[[0, 1, 0, 1]]
 
 
+def rest() -> np.ndarray:
+    """A number for each style."""
+    said = np.zeros((4, REST), np.float32)
+    said[:2, 0] = said[2:, 1] = 4
+    return said
+
+
 def test_it_learns_what_captions_stand_for_and_resumes(tokenizer: Any, tmp_path: Path) -> None:
     ids = token_ids(CAPTIONS, tokenizer)
 
@@ -52,16 +66,18 @@ def test_it_learns_what_captions_stand_for_and_resumes(tokenizer: Any, tmp_path:
                 raise KeyboardInterrupt
 
         networks = begun(tokenizer)
-        train_base_text(networks, ids, contexts(), tokenizer, TextTraining(SCHEDULE), out=out, progress=watch)
+        config = TextTraining(SCHEDULE)
+        train_base_text(networks, ids, contexts(), rest(), tokenizer, config, out=out, progress=watch)
         return networks
 
     whole = trained(tmp_path / "whole")
     with torch.no_grad():
-        said = PromptReader(whole)(torch.from_numpy(ids))[:, -32:].numpy()
-        nothing = PromptReader(whole)(torch.from_numpy(token_ids([""], tokenizer)))[:, -32:].numpy()
-    scale = np.square(contexts()).mean()
-    assert np.square(said - contexts()).mean() < 0.1 * scale
-    assert np.square(nothing).mean() < 0.2 * scale
+        said = said_of(PromptReader(whole)(torch.from_numpy(ids)), 32)
+        nothing = PromptReader(whole)(torch.from_numpy(token_ids([""], tokenizer)))
+    for found, wanted, empty in zip(said, (contexts(), rest()), said_of(nothing, 32), strict=True):
+        scale = np.square(wanted).mean()
+        assert np.square(found.numpy() - wanted).mean() < 0.1 * scale
+        assert np.square(empty.numpy()).mean() < 0.25 * scale
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "broken", stop=1600)
     for one, other in zip(trained(tmp_path / "broken").state_dict().values(), whole.state_dict().values(), strict=True):
@@ -75,6 +91,15 @@ def test_the_context_of_a_scene_is_the_mean_of_its_people(tmp_path: Path) -> Non
     rows = [[figure.row for figure in world.scene(number).figures] for number in range(12)]
     assert {len(row) for row in rows} == {1, 2}
     np.testing.assert_allclose(found, [2 * embeddings[row, :3].mean(0) for row in rows], rtol=1e-5)
+
+
+def test_the_rest_is_the_style_and_the_number_of_people(tmp_path: Path) -> None:
+    world = tiny_world(tmp_path)
+    for number, said in enumerate(scene_rest(world, count=12)):
+        scene = world.scene(number)
+        told = np.flatnonzero(said).tolist()
+        assert told == [STYLES.index(scene.style), len(STYLES) + len(scene.figures) - 1]
+        assert said.max() == 4
 
 
 def test_not_all_captions_can_be_empty() -> None:

@@ -24,7 +24,7 @@ from facewright.personalise.base_latents import scene_latents, token_ids, world_
 from facewright.personalise.base_networks import check_size, latent_side, make_autoencoder, make_scheduler
 from facewright.personalise.prompt_classifier import PromptClassifier
 from facewright.personalise.train_base import TextToImage, make_text_to_image, train_base
-from facewright.personalise.train_base_text import scene_contexts, train_base_text
+from facewright.personalise.train_base_text import scene_contexts, scene_rest, train_base_text
 from facewright.personalise.world_faces import WorldFaces
 from facewright.personalise.world_names import Names, people_names
 from facewright.personalise.world_scenes import World
@@ -68,10 +68,10 @@ def prepared(config: BaseRun, out: Path, device: str) -> _Prepared:
     trained = World(faces, faces.rows(held_out=False), config.world, seed=config.recipe.schedule.seed)
     unseen = World(faces, faces.rows(held_out=True), config.world, seed=config.recipe.schedule.seed)
     made_with["world"] = world_fingerprint(trained)
-    begun = None
-    if generator is not None and embeddings is not None:
-        begun = _begun(config, generator, trained, embeddings, tokenizer, names, made_with, out, device)
-    return _Prepared(config, generator, classifier, tokenizer, names, trained, unseen, begun, made_with)
+    given = _Prepared(config, generator, classifier, tokenizer, names, trained, unseen, None, made_with)
+    if generator is None or embeddings is None:
+        return given
+    return replace(given, begun=_begun(given, generator, embeddings, out, device))
 
 
 def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
@@ -223,17 +223,10 @@ def _check_encoder(config: BaseRun, generator: diffusion.Generator) -> None:
 
 
 def _begun(
-    config: BaseRun,
-    generator: diffusion.Generator,
-    world: World,
-    embeddings: np.ndarray,
-    tokenizer: Any,
-    names: Names | None,
-    made_with: Mapping[str, str],
-    out: Path,
-    device: str,
+    given: _Prepared, generator: diffusion.Generator, embeddings: np.ndarray, out: Path, device: str
 ) -> dict[str, torch.Tensor]:
     """Weights of networks that begin as a generator, with a text encoder that was taught in RUN/text."""
+    config, world, tokenizer = given.config, given.trained, given.tokenizer
     assert config.text is not None
 
     def project(identities: torch.Tensor) -> torch.Tensor:
@@ -242,7 +235,7 @@ def _begun(
         return found
 
     channels, side, _ = generator.latent_shape
-    networks = make_text_to_image(config.recipe, tokenizer, channels=channels, latent=side, names=names)
+    networks = make_text_to_image(config.recipe, tokenizer, channels=channels, latent=side, names=given.names)
     captions = [world.scene(number).caption for number in range(config.scenes)]
     contexts = scene_contexts(world, embeddings, project, count=config.scenes)
     longest = float(np.linalg.norm(contexts, axis=1).max())
@@ -252,15 +245,13 @@ def _begun(
             networks,
             token_ids(captions, tokenizer),
             contexts,
+            scene_rest(world, count=config.scenes),
             tokenizer,
             config.text,
             out=out / "text",
             device=device,
             progress=progress,
-            settings={
-                "made_with": {**made_with, "world": world_fingerprint(world)},
-                "text": asdict(config.recipe.text),
-            },
+            settings={"made_with": given.made_with, "text": asdict(config.recipe.text)},
         )
     return networks.state_dict()
 

@@ -1,15 +1,19 @@
 """A base model's denoiser that begins as a trained generator: what a face looks like need not be learnt again.
 
 The generator's convolutions, norms and self-attention go into a `UNet2DConditionModel` of the same levels; where the
-generator reads an identity embedding, the base model reads the prompt as a whole (`DenoiserSizes.pooled`), and the new
-attention to the prompt's tokens begins without effect. Three things cannot be carried over exactly and are left to the
-training: attention normalises each position and not groups of channels, a transposed convolution becomes doubling and a
-3 x 3 convolution (least squares), and where a level is wider on the way up its channels are there twice.
+generator reads an identity embedding, the base model reads the prompt as a whole (`DenoiserSizes.pooled`): what is
+added to the time are the numbers of the time, then those of the generator's context, then `REST` new ones for whatever
+else a prompt says, which begin without effect, as does the new attention to the prompt's tokens.
+
+Three things cannot be carried over exactly and are left to the training: attention normalises each position and not
+groups of channels, a transposed convolution becomes doubling and a 3 x 3 convolution (least squares), and where a level
+is wider on the way up its channels are there twice.
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facewright.diffusion import ConditionalUNet
@@ -20,6 +24,7 @@ from facewright.personalise.base_networks import DenoiserSizes
 
 PASSED = 0.1  # share of a normalised map that attention carries along, so that new parts have something to read
 RIDGE = 1e-2  # of the least squares of a query's bias
+REST = 32  # numbers for what a prompt says beside who is in the picture
 HEADROOM = 1.25  # by how much the longest context may be surpassed
 
 
@@ -43,8 +48,13 @@ def sizes_of_generator(config: UNetConfig) -> DenoiserSizes:
         head_width=config.head_width,
         groups=GROUPS,
         pooled=True,
-        time_width=4 * config.width + config.context_width,
+        time_width=4 * config.width + config.context_width + REST,
     )
+
+
+def said_of(pooled: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Of what a pooled prompt adds to the time, (B, E): the generator's context (B, width), and the rest (B, REST)."""
+    return pooled[:, -REST - width : -REST], pooled[:, -REST:]
 
 
 @torch.no_grad()
@@ -64,7 +74,8 @@ def begin_as_generator(denoiser: Any, generator: ConditionalUNet, *, longest: fl
     pooled = denoiser.add_embedding.norm2
     pooled.weight.zero_()
     pooled.bias.zero_()
-    pooled.weight[4 * config.width :] = HEADROOM * longest / len(pooled.weight) ** 0.5
+    pooled.weight[4 * config.width : -REST] = HEADROOM * longest / len(pooled.weight) ** 0.5
+    pooled.weight[-REST:] = 1
     down = iter(generator.down)
     for block in denoiser.down_blocks:
         for number, residual in enumerate(block.resnets):
@@ -138,6 +149,7 @@ def _residual(target: Any, source: ResidualBlock, inputs: Tensor, outputs: Tenso
     _fill(target.conv1, _read(source.conv1.weight, inputs)[outputs], source.conv1.bias[outputs])  # type: ignore[index]
     both = torch.cat([time.weight, context[1].weight], 1)
     bias = time.bias + context[1].bias
+    both = F.pad(both, (0, REST))
     own = [(layer.weight @ both, layer.weight @ bias + layer.bias) for layer in (source.scale_emb, source.shift_emb)]
     _fill(target.time_emb_proj, torch.cat([w[outputs] for w, _ in own]), torch.cat([b[outputs] for _, b in own]))
     _fill(target.norm2, source.norm2.norm.weight[outputs], source.norm2.norm.bias[outputs])

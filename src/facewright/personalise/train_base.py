@@ -50,6 +50,7 @@ class BaseTraining:
     min_snr: float | None = None  # gamma of min-SNR weighting, the paper's is 5; None: every time counts alike
     identity_weight: float = 0.0  # of the identity term; 0: none
     identity_share: float = 0.25  # share of the samples that have it
+    frozen_text: bool = False  # train the denoiser alone, without its pooling; for a text encoder taught before
     compile: bool = False  # torch.compile the denoiser; pays after some minutes
 
     def __post_init__(self) -> None:
@@ -156,6 +157,10 @@ def train_base(
     module = build()
     if begun is not None:
         module.load_state_dict(begun)
+    if config.frozen_text:
+        module.text_encoder.requires_grad_(requires_grad=False)
+        if (pool := getattr(module.denoiser, "add_embedding", None)) is not None:
+            pool.requires_grad_(requires_grad=False)
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = Trainer(module, config.schedule, out=out, device=device, config={"kind": "base", **(settings or {})})
     if config.compile:

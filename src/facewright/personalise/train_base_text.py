@@ -1,7 +1,8 @@
 """Teach the text encoder of a base model that begins as a generator: captions to the generator's contexts.
 
-The denoiser reads the prompt as a whole where the generator read an identity embedding. So what a caption has to say is
-known before anything is drawn, and the text encoder learns it by regression, thousands of captions a second.
+The denoiser reads the prompt as a whole where the generator read an identity embedding. So what a caption has to say
+about people is known before anything is drawn, and the text encoder learns it by regression, hundreds of captions a
+second. It learns, too, to say the style and the number of people, each by a number of their own.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,10 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from facewright.errors import ConfigError
+from facewright.personalise.base_from_generator import REST, said_of
 from facewright.personalise.base_latents import token_ids
 from facewright.personalise.train_base import TextToImage
 from facewright.personalise.world_scenes import World
+from facewright.personalise.world_styles import STYLES
 from facewright.training.trainer import Losses, Schedule, Trainer
+
+SAID = 4.0  # where a caption says a style or a number of people
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,23 @@ def scene_contexts(
     return np.stack([contexts[rows].mean(0) for rows in people]).astype(np.float32)
 
 
+def scene_rest(world: World, *, count: int) -> np.ndarray:
+    """What the captions of the world's first scenes say beside their people, float32 (N, REST).
+
+    `SAID` at the place of the style (of `STYLES`) and, after all styles, at that of the number of people; 0 elsewhere.
+    """
+    rest = np.zeros((count, REST), np.float32)
+    for number, own in enumerate(rest):
+        scene = world.scene(number)
+        own[[STYLES.index(scene.style), len(STYLES) + len(scene.figures) - 1]] = SAID
+    return rest
+
+
 def train_base_text(
     networks: TextToImage,
     ids: np.ndarray,
     contexts: np.ndarray,
+    rest: np.ndarray,
     tokenizer: Any,
     config: TextTraining,
     *,
@@ -76,13 +94,14 @@ def train_base_text(
 ) -> None:
     """Train the text encoder and the pooling of `networks`, in place; the same call again resumes.
 
-    The loss is the squared error of the last C numbers of what is added to the time, over the mean square of the
-    contexts: 1 is what saying nothing costs, and a caption that says little has little to gain.
+    The loss is the squared error of what is added to the time, of contexts and of the rest, each over its mean square:
+    1 is what saying nothing costs, and a caption that says little of its people has little to gain.
 
     Args:
         networks: whose denoiser begins as a generator (`base_from_generator`).
         ids: tokens of captions, (N, T).
-        contexts: what they are to say, (N, C).
+        contexts: what they are to say of their people, (N, C).
+        rest: what they are to say beside that, (N, REST).
         tokenizer: that made the ids.
         config: the recipe.
         out: run folder.
@@ -93,14 +112,18 @@ def train_base_text(
     reader = PromptReader(networks)
     trainer = Trainer(reader, config.schedule, out=out, device=device, config={"kind": "base text", **(settings or {})})
     empty = torch.from_numpy(token_ids([""], tokenizer))[0]
-    wanted, scale = torch.from_numpy(contexts), float(np.square(contexts).mean())
+    wanted = torch.from_numpy(contexts), torch.from_numpy(rest)
+    scales = [float(part.square().mean()) for part in wanted]
 
     def losses(indices: Tensor, generator: torch.Generator) -> Losses:
         drop = torch.rand(len(indices), generator=generator) < config.empty
         given = torch.where(drop[:, None], empty, torch.from_numpy(ids[indices.numpy()]))
-        target = torch.where(drop[:, None], 0.0, wanted[indices]).to(device)
-        said = reader(given.to(device))[:, -target.shape[1] :].float()
-        return {"context": (said - target).square().mean() / scale}
+        said = said_of(reader(given.to(device)).float(), contexts.shape[1])
+        errors = [
+            (own - torch.where(drop[:, None], 0.0, part[indices]).to(device)).square().mean() / scale
+            for own, part, scale in zip(said, wanted, scales, strict=True)
+        ]
+        return dict(zip(("context", "rest"), errors, strict=True))
 
     trainer.fit(losses, samples=len(ids), progress=progress)
     reader.load_state_dict(trainer.averaged())

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from facewright.errors import ConfigError, InputError
+from facewright.personalise.base_from_generator import said_of
 from facewright.personalise.mapper import WORDS
 from facewright.personalise.mapping import Mapping as MappingNetwork
 from facewright.personalise.prompts import Tokenizer, place_people
@@ -51,8 +52,8 @@ def train_words(
 ) -> None:
     """Train the mapping in place, on prompts of the miniature world in every style; the same call again resumes.
 
-    The loss is the squared error of the last C numbers of what the denoiser adds to the time, over the mean square of
-    the contexts.
+    The loss is the squared error of the context in what the denoiser adds to the time, over the mean square of the
+    contexts.
 
     Args:
         mapping: to words of `base`.
@@ -94,7 +95,7 @@ def train_words(
         target[paired] = (target[paired] + wanted[indices[other]]) / 2
         with replacing(encoder, words, torch.cat([torch.arange(count), paired]), starts):
             states = encoder(ids.to(base.device))[0]
-        said = base.unet.add_embedding(states)[:, -target.shape[1] :].float()
+        said, _ = said_of(base.unet.add_embedding(states).float(), target.shape[1])
         return {"context": (said - target.to(base.device)).square().mean() / scale}
 
     trainer.fit(losses, samples=len(identities), progress=progress)
