@@ -121,6 +121,8 @@ def _taught(config: PersonaliserRun, people: People, base: BaseModel, out: Path)
         contexts = generator.denoiser.project(torch.from_numpy(identities), count=len(identities))
     assert contexts is not None
     mapping = begin_personaliser(people, base, config.recipe).mapping
+    every = settings_of(config)
+    own = {name: every[name] for name in ("subjects", "base", "encoder", "words")}  # what other recipes may share
     with first_progress("teaching the mapping words") as progress:
         train_words(
             mapping,
@@ -130,7 +132,7 @@ def _taught(config: PersonaliserRun, people: People, base: BaseModel, out: Path)
             config.words,
             out=out / "words",
             progress=progress,
-            settings={**settings_of(config), "made_with": {"generator": generator.sha256}},
+            settings={"made_with": {"generator": generator.sha256}, "mapping": asdict(mapping.config), **own},
         )
     return Mapper(mapping)
 
