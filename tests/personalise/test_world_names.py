@@ -12,7 +12,7 @@ from tests.personalise.tiny_world import WORLD, tiny_world
 from facewright.errors import ConfigError, InputError
 from facewright.personalise.base_latents import world_fingerprint
 from facewright.personalise.world_captions import Said
-from facewright.personalise.world_names import NameConfig, name_embeddings, name_words, people_names
+from facewright.personalise.world_names import NameConfig, Names, name_embeddings, name_words, own_words, people_names
 from facewright.personalise.world_scenes import World
 
 
@@ -76,6 +76,29 @@ def test_names_stand_for_faces_and_begin_as_alike_as_they_are(world: World) -> N
         atol=1e-4,
         rtol=0,
     )
+
+
+def test_own_words_are_those_of_a_name_without_its_rounding() -> None:
+    rng = np.random.default_rng(0)
+    words = (*"abcd", *"wxyz")
+    meanings, mean = rng.normal(size=(8, 6)).astype(np.float32), rng.normal(size=6)
+    first, last = rng.integers(0, 4, 40), rng.integers(4, 8, 40)
+    faces = np.array([f"{words[a]} {words[b]}" for a, b in zip(first, last, strict=True)])
+    faces[7] = ""
+    rounding = 0.1 * rng.normal(size=(40, 6))
+    embeddings = mean + meanings[first] + meanings[last] + rounding - np.delete(rounding, 7, 0).mean(0)
+    names = Names(faces, words, meanings)
+    table = torch.randn(64, 9, generator=torch.Generator().manual_seed(0))  # wider than embeddings: nothing is lost
+    own, begun = own_words(names, embeddings, table), name_embeddings(names, table).numpy()
+    assert own.shape == (40, 2, 9)
+    assert not own[7].any()
+    there = np.delete(np.arange(40), 7)
+    np.testing.assert_allclose(own[there, 0], begun[first[there]], atol=1e-4)
+    assert 0 < np.abs(own[there, 1] - begun[last[there]]).max() < 0.5 * np.abs(begun).max()
+    said = own[there].sum(1)
+    apart, wanted = (np.linalg.norm(x[:, None] - x[None], axis=2) for x in (said, embeddings[there]))
+    scale = (apart * wanted).sum() / np.square(wanted).sum()
+    np.testing.assert_allclose(apart, scale * wanted, atol=1e-3)  # both words together are the embedding
 
 
 def test_too_many_names_are_refused(world: World) -> None:

@@ -111,6 +111,26 @@ def test_backgrounds_and_effects_are_those_of_the_style(world: World) -> None:
     assert np.array_equal(made, apply_style(plain, "sepia"))
 
 
+def test_some_pictures_of_one_person_are_the_whole_photo(world: World) -> None:
+    whole = World(world.faces, world.rows, replace(LARGE, uncut=1.0), seed=world.seed)
+    seen = set()
+    for number in range(40):
+        before, scene = world.scene(number), whole.scene(number)
+        cut = len(scene.figures) > 1 or scene.style.removesuffix(" background") in BACKGROUNDS
+        seen.add(cut)
+        if cut:
+            assert scene == before
+            continue
+        assert scene.caption == before.caption
+        [figure] = scene.figures
+        [image], [masks] = whole.draw([scene])
+        photo = np.asarray(world.faces.pack.images[figure.row])
+        photo = photo[:, ::-1] if figure.mirrored else photo
+        assert np.array_equal(image, apply_style(photo[None], scene.style)[0])
+        assert 0.2 < masks[0].mean() < 0.9
+    assert seen == {True, False}
+
+
 def test_only_the_given_people_appear_and_nobody_twice(tmp_path: Path) -> None:
     faces = tiny_faces(tmp_path)
     apart = faces.rows(held_out=True)
@@ -142,7 +162,7 @@ def test_bad_input_is_named(world: World, tmp_path: Path) -> None:
         WorldConfig(people=(0.5, 0.4), sides=((0.5, 0.6),) * 2)
     with pytest.raises(ConfigError, match="must be 3 pairs"):
         WorldConfig(sides=((0.5, 0.6),))
-    with pytest.raises(ConfigError, match="plain must be a share"):
+    with pytest.raises(ConfigError, match="plain and uncut must be shares"):
         WorldConfig(plain=2)
     with pytest.raises(InputError, match="1 to 2 people, got 3"):
         world.scene(0, people=3)

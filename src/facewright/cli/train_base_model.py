@@ -24,9 +24,9 @@ from facewright.personalise.base_latents import scene_latents, token_ids, world_
 from facewright.personalise.base_networks import check_size, latent_side, make_autoencoder, make_scheduler
 from facewright.personalise.prompt_classifier import PromptClassifier
 from facewright.personalise.train_base import TextToImage, make_text_to_image, train_base
-from facewright.personalise.train_base_text import scene_contexts, scene_rest, train_base_text
+from facewright.personalise.train_base_text import said_by_name, scene_contexts, scene_rest, train_base_text
 from facewright.personalise.world_faces import WorldFaces
-from facewright.personalise.world_names import Names, people_names
+from facewright.personalise.world_names import Names, own_words, people_names
 from facewright.personalise.world_scenes import World
 from facewright.training.atomic import atomic_path
 from facewright.training.processes import current
@@ -236,22 +236,28 @@ def _begun(
 
     channels, side, _ = generator.latent_shape
     networks = make_text_to_image(config.recipe, tokenizer, channels=channels, latent=side, names=given.names)
-    captions = [world.scene(number).caption for number in range(config.scenes)]
+    ids = token_ids([world.scene(number).caption for number in range(config.scenes)], tokenizer)
+    people = None
+    if given.names is not None:
+        encoder: Any = networks.text_encoder
+        words = own_words(given.names, embeddings, encoder.get_input_embeddings().weight)
+        people = said_by_name(world, ids, words, tokenizer)
     contexts = scene_contexts(world, embeddings, project, count=config.scenes)
     longest = float(np.linalg.norm(contexts, axis=1).max())
     begin_as_generator(networks.denoiser, generator.denoiser.eval(), longest=longest)
     with first_progress("teaching the text encoder") as progress:
         train_base_text(
             networks,
-            token_ids(captions, tokenizer),
+            ids,
             contexts,
             scene_rest(world, count=config.scenes),
+            people,
             tokenizer,
             config.text,
             out=out / "text",
             device=device,
             progress=progress,
-            settings={"made_with": given.made_with, "text": asdict(config.recipe.text)},
+            settings={"made_with": given.made_with, "text": asdict(config.recipe.text), "own": config.text.own},
         )
     return networks.state_dict()
 

@@ -109,10 +109,42 @@ def name_embeddings(names: Names, table: Tensor) -> Tensor:
         names: of D wide meanings.
         table: token embeddings, (V, E), whose size the new ones get.
     """
+    return _placed(torch.from_numpy(names.meanings), names, table)
+
+
+def own_words(names: Names, embeddings: np.ndarray, table: Tensor) -> np.ndarray:
+    """Two words for each face that say it exactly, as far as words are wide enough: float32 (F, 2, E).
+
+    The first is where the first name begins, the second what the first leaves over of the embedding itself, where a
+    last name begins at what its centre leaves over (`name_embeddings`); 0 for who has no name.
+
+    Args:
+        names: of F faces.
+        embeddings: of these, (F, D).
+        table: as of `name_embeddings`.
+    """
+    number = {word: place for place, word in enumerate(names.words)}
+    rows = np.flatnonzero(names.names != "")
+    said = np.array([[number[word] for word in name.split()] for name in names.names[rows].tolist()])
+    first, last = names.meanings[said[:, 0]], names.meanings[said[:, 1]]
+    left = embeddings[rows] - first
+    left = left - (left - last).mean(0)  # without the mean of all centres, which first names do not have either
+    words = np.zeros((len(embeddings), 2, table.shape[1]), np.float32)
+    for place, part in enumerate((first, left)):
+        words[rows, place] = _placed(torch.from_numpy(part.astype(np.float32)), names, table).numpy()
+    return words
+
+
+def _placed(vectors: Tensor, names: Names, table: Tensor) -> Tensor:
+    """Vectors (N, D) like the names' meanings among token embeddings, (N, E)."""
     meanings = torch.from_numpy(names.meanings)
     directions = torch.linalg.svd(meanings, full_matrices=False).Vh[: table.shape[1]]
-    placed = F.pad(meanings @ directions.T, (0, table.shape[1] - len(directions)))
-    return placed * (table.detach().float().square().mean() / placed.square().mean()).sqrt()
+    scale = (table.detach().float().square().mean() / _padded(meanings @ directions.T, table).square().mean()).sqrt()
+    return _padded(vectors @ directions.T, table) * scale
+
+
+def _padded(vectors: Tensor, table: Tensor) -> Tensor:
+    return F.pad(vectors, (0, table.shape[1] - vectors.shape[1]))
 
 
 def _quantised(vectors: np.ndarray, words: int, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -33,6 +33,7 @@ class WorldConfig:
     sides: tuple[tuple[float, float], ...] = ((0.75, 0.9), (0.55, 0.64), (0.39, 0.42))
     # smallest and largest tile of a face, as a share of the picture's side, by the number of people
     plain: float = 0.3  # share of pictures without a style; the other styles share the rest
+    uncut: float = 0.0  # share of the pictures of one person, without a coloured ground, that are the whole photo
     said: Said = field(default_factory=Said)
 
     def __post_init__(self) -> None:
@@ -44,8 +45,8 @@ class WorldConfig:
             raise ConfigError(
                 f"sides must be {len(self.people)} pairs of smallest and largest share from 0.1 to 1, got {self.sides}"
             )
-        if not 0 <= self.plain <= 1:
-            raise ConfigError(f"plain must be a share from 0 to 1, got {self.plain}")
+        if not (0 <= self.plain <= 1 and 0 <= self.uncut <= 1):
+            raise ConfigError(f"plain and uncut must be shares from 0 to 1, got {self.plain} and {self.uncut}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Figure:
     mirrored: bool
     phrase: str  # that names them in the caption, such as "an old man" or "mira tolen"
     noun: str  # its last word
+    uncut: bool = False  # the tile is the picture, with what is around the head on the photo
 
     def points(self) -> np.ndarray:
         """Eyes, nose and corners of the mouth, float32 (5, 2) x, y in pixels of the picture, from the left of it."""
@@ -128,6 +130,8 @@ class World:
         style = drawn_style if style is None else style
         ground = _ground(style, rng)
         figures = tuple(self._named(self._figures(count, rng), number))
+        if count == 1 and background_of(style) is None:
+            figures = self._perhaps_uncut(figures[0], number)
         return Scene(figures, style, int(rng.integers(len(templates(style)))), ground)
 
     def draw(self, scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:
@@ -159,6 +163,13 @@ class World:
             mirrored = bool(rng.random() < 0.5)
             figures.append(Figure(row, round(centre - side / 2), round(top), side, mirrored, phrase, noun))
         return figures
+
+    def _perhaps_uncut(self, figure: Figure, number: int) -> tuple[Figure]:
+        """Drawn apart, so that the other pictures are those of a world without whole photos."""
+        drawn = np.random.default_rng(seed_of("uncut", self.seed, number)).random()
+        if drawn >= self.config.uncut:
+            return (figure,)
+        return (replace(figure, left=0, top=0, side=self.config.size, uncut=True),)
 
     def _named(self, figures: list[Figure], number: int) -> list[Figure]:
         """Some of them by name; drawn apart, so that the pictures are those of a world without names."""
@@ -195,7 +206,7 @@ class World:
             inside = np.s_[top - figure.top : bottom - figure.top, left - figure.left : right - figure.left]
             here = np.s_[top:bottom, left:right]
             share = head[inside][..., None]
-            canvas[here] += share * (tile[inside] - canvas[here])
+            canvas[here] += (1 if figure.uncut else share) * (tile[inside] - canvas[here])
             masks[(slice(0, number), *here)] &= share[..., 0] < 0.5
             masks[(number, *here)] = share[..., 0] >= 0.5
         return np.asarray(canvas.round())
