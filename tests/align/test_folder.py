@@ -179,6 +179,10 @@ def test_folders_that_hold_something_else_are_refused(photos, tmp_path, scripted
         align_photos(photos, photos, detector=scripted)
     with pytest.raises(InputError, match="folder of its own"):
         align_photos(photos, photos / "text.jpg", detector=scripted)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "config.json").write_text('{"format": 1}')
+    with pytest.raises(ConfigError, match="set holds something that facewright align did not make; choose another"):
+        align_photos(photos, tmp_path / "set", detector=scripted)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{")
     with pytest.raises(DataError, match=r"config\.json cannot be read"):

@@ -155,6 +155,10 @@ def _claim(target: Path, settings: _Settings) -> None:
         wanted = asdict(settings)
         if found != wanted:
             other = found if isinstance(found, dict) else {}
+            if not wanted.keys() <= other.keys():
+                raise ConfigError(
+                    f"{target} holds something that facewright align did not make; choose another target folder"
+                )
             differing = [name for name in wanted if other.get(name) != wanted[name]] or ["its settings"]
             raise ConfigError(
                 f"{target} holds the results of another run (differing in {', '.join(differing)}); "

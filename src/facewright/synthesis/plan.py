@@ -157,6 +157,8 @@ def made_before(out: Path, settings: Mapping[str, Any]) -> tuple[dict[str, SetRo
             raise InputError(f"{out} holds files but no {CONFIG}, so it is not a set; name another folder")
         return {}, {}
     before = read_config(out)
+    if "format" not in before:
+        raise InputError(f"{out} holds the {CONFIG} of something that is no set; name another folder")
     if differing := [key for key in sorted({*before, *settings}) if before.get(key) != settings.get(key)]:
         named = ", ".join(
             f"{key} ({json.dumps(before.get(key))} there, {json.dumps(settings.get(key))} asked)" for key in differing
