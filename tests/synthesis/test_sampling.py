@@ -251,6 +251,7 @@ def test_folder_of_something_else_is_refused(tmp_path: Path, generator: Any) -> 
     (tmp_path / "config.json").write_text('{"source": "photos"}')
     with pytest.raises(InputError, match=r"holds the config\.json of something that is no set; name another folder"):
         sample_set(generator, CONTEXTS, out=tmp_path, **SETTINGS)
+    (tmp_path / "config.json").unlink()
     with pytest.raises(InputError, match="is a file"):
         sample_set(generator, CONTEXTS, out=tmp_path / "notes.txt", **SETTINGS)
     assert files(tmp_path) == {"notes.txt": b"mine"}
