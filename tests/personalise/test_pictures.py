@@ -264,7 +264,7 @@ def test_what_does_not_fit_is_named(pipe: Any) -> None:
         ({"steps": 0}, "steps and batch must be at least 1, got 0 and 4"),
         ({"guidance": 0.5}, r"guidance must be at least 1, which is none; got 0\.5"),
         ({"alpha": 2.0}, "from 0 to 1; got 2"),
-        ({"regional": "boxes"}, "regional must be attention or estimates, got 'boxes'"),
+        ({"regional": "boxes"}, "regions are kept apart by attention or estimates, got 'boxes'"),
         ({"width": 100}, "multiples of 8, got 100 x None"),
     ],
 )

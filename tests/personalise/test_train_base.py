@@ -218,3 +218,13 @@ def test_bad_settings_are_named(tokenizer: Any) -> None:
         make_text_to_image(replace(CONFIG, text=replace(TEXT, length=16)), tokenizer, channels=4, latent=8)
     with pytest.raises(DataError, match=r"latents must be \(N, C, h, w\)"):
         SceneLatents(np.zeros((2, 4, 8, 8), np.float16), np.zeros((3, 24), np.int64), np.zeros((2, 1, 5, 2)))
+
+
+def test_text_that_was_taught_before_can_stay_as_it_is(scenes: SceneLatents, tokenizer: Any, tmp_path: Path) -> None:
+    config = replace(CONFIG, frozen_text=True, denoiser=replace(DENOISER, pooled=True))
+    begun = make_text_to_image(config, tokenizer, channels=4, latent=8).state_dict()
+    begun = {name: value.clone() for name, value in begun.items()}
+    trained = train_base(scenes, scenes.first(0), tokenizer, config, out=tmp_path / "run", begun=begun).state_dict()
+    kept = {name for name in begun if torch.equal(trained[name], begun[name])}
+    assert {name for name in begun if name.startswith(("text_encoder.", "denoiser.add_embedding."))} <= kept
+    assert "denoiser.conv_in.weight" not in kept

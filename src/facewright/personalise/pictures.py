@@ -42,7 +42,7 @@ class PictureConfig:
 
     def __post_init__(self) -> None:
         if self.regional not in WAYS:
-            raise ConfigError(f"regional must be {' or '.join(WAYS)}, got {self.regional!r}")
+            raise ConfigError(f"regions are kept apart by {' or '.join(WAYS)}, got {self.regional!r}")
         if self.steps < 1 or self.batch < 1:
             raise ConfigError(f"steps and batch must be at least 1, got {self.steps} and {self.batch}")
         if self.guidance < 1:
