@@ -20,6 +20,7 @@ from facewright.personalise.base_autoencoder import (
 )
 from facewright.personalise.base_latents import SceneLatents, scene_latents, token_ids
 from facewright.personalise.base_networks import make_autoencoder
+from facewright.personalise.base_own_words import SaidByName
 from facewright.personalise.base_tokenizer import make_tokenizer
 from facewright.personalise.train_base import BaseTraining, make_text_to_image, train_base
 from facewright.personalise.world_captions import vocabulary
@@ -228,3 +229,30 @@ def test_text_that_was_taught_before_can_stay_as_it_is(scenes: SceneLatents, tok
     kept = {name for name in begun if torch.equal(trained[name], begun[name])}
     assert {name for name in begun if name.startswith(("text_encoder.", "denoiser.add_embedding."))} <= kept
     assert "denoiser.conv_in.weight" not in kept
+
+
+def test_people_can_be_said_by_words_of_their_own(scenes: SceneLatents, tokenizer: Any, tmp_path: Path) -> None:
+    """Only captions with such words are drawn otherwise, so the two runs differ by the words alone."""
+    config = replace(CONFIG, frozen_text=True, own=1.0, denoiser=replace(DENOISER, pooled=True))
+    people = SaidByName(
+        np.arange(len(scenes.ids)),
+        np.full(len(scenes.ids), 1),
+        np.random.default_rng(0).normal(size=(len(scenes.ids), 2, TEXT.width)).astype(np.float32),
+    )
+    others = replace(people, words=people.words[::-1].copy())
+    trained = [
+        train_base(scenes, scenes.first(0), tokenizer, config, people=each, out=tmp_path / name).state_dict()
+        for name, each in (("one", people), ("same", people), ("other", others))
+    ]
+    first, same, other = (each["denoiser.conv_in.weight"] for each in trained)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    with pytest.raises(ConfigError, match="own is above 0, and nobody in the captions has a name"):
+        train_base(scenes, scenes.first(0), tokenizer, config, out=tmp_path / "nobody")
+
+
+def test_own_words_need_frozen_text() -> None:
+    with pytest.raises(ConfigError, match="set frozen_text = true"):
+        replace(CONFIG, own=0.5)
+    with pytest.raises(ConfigError, match=r"own must be in \[0, 1\], got 2"):
+        replace(CONFIG, own=2, frozen_text=True)

@@ -14,13 +14,12 @@ from tests.personalise.tiny_world import TEXT, WORLD, tiny_world
 from facewright.errors import ConfigError
 from facewright.personalise.base_from_generator import REST, begin_as_generator, said_of, sizes_of_generator
 from facewright.personalise.base_latents import token_ids
+from facewright.personalise.base_own_words import SaidByName, said_by_name
 from facewright.personalise.base_tokenizer import make_tokenizer
 from facewright.personalise.train_base import BaseTraining, TextToImage, make_text_to_image
 from facewright.personalise.train_base_text import (
     PromptReader,
-    SaidByName,
     TextTraining,
-    said_by_name,
     scene_contexts,
     scene_rest,
     train_base_text,

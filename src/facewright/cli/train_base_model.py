@@ -22,9 +22,10 @@ from facewright.personalise.base_from_generator import begin_as_generator
 from facewright.personalise.base_identity import FaceTerm
 from facewright.personalise.base_latents import scene_latents, token_ids, world_fingerprint
 from facewright.personalise.base_networks import check_size, latent_side, make_autoencoder, make_scheduler
+from facewright.personalise.base_own_words import SaidByName, said_by_name
 from facewright.personalise.prompt_classifier import PromptClassifier
 from facewright.personalise.train_base import TextToImage, make_text_to_image, train_base
-from facewright.personalise.train_base_text import said_by_name, scene_contexts, scene_rest, train_base_text
+from facewright.personalise.train_base_text import scene_contexts, scene_rest, train_base_text
 from facewright.personalise.world_faces import WorldFaces
 from facewright.personalise.world_names import Names, own_words, people_names
 from facewright.personalise.world_scenes import World
@@ -45,8 +46,9 @@ class _Prepared:
     names: Names | None
     trained: World
     unseen: World
-    begun: Mapping[str, torch.Tensor] | None  # weights that text encoder and denoiser begin with
     made_with: dict[str, str]
+    begun: Mapping[str, torch.Tensor] | None = None  # weights that text encoder and denoiser begin with
+    people: SaidByName | None = None  # of the captions, where the text encoder was taught words of their own
 
 
 def prepared(config: BaseRun, out: Path, device: str) -> _Prepared:
@@ -68,10 +70,11 @@ def prepared(config: BaseRun, out: Path, device: str) -> _Prepared:
     trained = World(faces, faces.rows(held_out=False), config.world, seed=config.recipe.schedule.seed)
     unseen = World(faces, faces.rows(held_out=True), config.world, seed=config.recipe.schedule.seed)
     made_with["world"] = world_fingerprint(trained)
-    given = _Prepared(config, generator, classifier, tokenizer, names, trained, unseen, None, made_with)
+    given = _Prepared(config, generator, classifier, tokenizer, names, trained, unseen, made_with)
     if generator is None or embeddings is None:
         return given
-    return replace(given, begun=_begun(given, generator, embeddings, out, device))
+    begun, people = _begun(given, generator, embeddings, out, device)
+    return replace(given, begun=begun, people=people)
 
 
 def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
@@ -171,6 +174,7 @@ def train_networks(
             progress=progress,
             settings={**settings_of(config), "made_with": {**given.made_with, "autoencoder": made_by}},
             names=given.names,
+            people=given.people,
             begun=given.begun,
             faces=faces,
             on_save=on_save,
@@ -224,8 +228,8 @@ def _check_encoder(config: BaseRun, generator: diffusion.Generator) -> None:
 
 def _begun(
     given: _Prepared, generator: diffusion.Generator, embeddings: np.ndarray, out: Path, device: str
-) -> dict[str, torch.Tensor]:
-    """Weights of networks that begin as a generator, with a text encoder that was taught in RUN/text."""
+) -> tuple[dict[str, torch.Tensor], SaidByName | None]:
+    """Weights of networks that begin as a generator, with a text encoder taught in RUN/text; who has own words."""
     config, world, tokenizer = given.config, given.trained, given.tokenizer
     assert config.text is not None
 
@@ -259,7 +263,7 @@ def _begun(
             progress=progress,
             settings={"made_with": given.made_with, "text": asdict(config.recipe.text), "own": config.text.own},
         )
-    return networks.state_dict()
+    return networks.state_dict(), people
 
 
 def _check_networks(config: BaseRun, tokenizer: Any) -> None:

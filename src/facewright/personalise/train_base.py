@@ -29,6 +29,7 @@ from facewright.personalise.base_networks import (
     make_denoiser,
     make_text_encoder,
 )
+from facewright.personalise.base_own_words import SaidByName, saying_own_words
 from facewright.personalise.world_names import Names, name_embeddings
 from facewright.training.precision import arithmetic
 from facewright.training.trainer import Losses, Schedule, Trainer
@@ -51,6 +52,7 @@ class BaseTraining:
     identity_weight: float = 0.0  # of the identity term; 0: none
     identity_share: float = 0.25  # share of the samples that have it
     frozen_text: bool = False  # train the denoiser alone, without its pooling; for a text encoder taught before
+    own: float = 0.0  # share of the people with a name who are said by words of their own; for frozen text alone
     compile: bool = False  # torch.compile the denoiser; pays after some minutes
 
     def __post_init__(self) -> None:
@@ -58,6 +60,10 @@ class BaseTraining:
         check_identity_term(self.identity_weight, self.identity_share)
         if not 0 <= self.caption_dropout < 1:
             raise ConfigError(f"caption_dropout must be in [0, 1), got {self.caption_dropout}")
+        if not 0 <= self.own <= 1:
+            raise ConfigError(f"own must be in [0, 1], got {self.own}")
+        if self.own > 0 and not self.frozen_text:
+            raise ConfigError("words of people's own keep their meaning for frozen text alone; set frozen_text = true")
         if self.min_snr is not None and self.min_snr <= 0:
             raise ConfigError(f"min_snr must be above 0, or none, got {self.min_snr}")
 
@@ -112,6 +118,7 @@ def train_base(
     progress: Callable[[int, int], None] | None = None,
     settings: Mapping[str, Any] | None = None,
     names: Names | None = None,
+    people: SaidByName | None = None,
     begun: Mapping[str, Tensor] | None = None,
     faces: FaceTerm | None = None,
     on_save: Callable[[TextToImage], None] | None = None,
@@ -135,6 +142,7 @@ def train_base(
         progress: called with (images seen, images in all).
         settings: kept in RUN/config.json; a resumed run must share them.
         names: of the people in the captions, each word of them a token; None: nobody has one.
+        people: who is said by name in the captions of `scenes`; needed where `config.own` is above 0.
         begun: weights that the networks begin with in place of drawn ones.
         faces: judges them, for the identity term.
         on_save: called with the averaged networks, on the CPU, at every save.
@@ -145,8 +153,10 @@ def train_base(
         The networks with their averaged weights, in eval mode, on the CPU.
 
     Raises:
-        ConfigError: an identity term without a judge; or the folder holds another run.
+        ConfigError: an identity term without a judge, own words without people; or the folder holds another run.
     """
+    if config.own > 0 and people is None:
+        raise ConfigError("own is above 0, and nobody in the captions has a name; give names and [text]")
     if config.identity_weight > 0 and faces is None:
         raise ConfigError("identity_weight is above 0, and there is nothing to judge identities by; give faces")
     channels, latent = scenes.latents.shape[1:3]
@@ -187,7 +197,8 @@ def train_base(
         times = torch.randint(len(bars), (count,), generator=generator)
         noise = torch.randn(count, channels, latent, latent, generator=generator)
         drop = torch.rand(count, generator=generator) < config.caption_dropout
-        squared, guess, clean = error(module, scenes, indices, times, noise, drop)
+        with saying_own_words(module.text_encoder, people, indices, drop, generator, share=config.own):
+            squared, guess, clean = error(module, scenes, indices, times, noise, drop)
         if config.min_snr is not None:
             weights = min_snr_weights(time_bars(bars, times), target=config.target, gamma=config.min_snr)
             squared = squared * weights.to(device)

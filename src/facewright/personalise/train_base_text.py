@@ -7,7 +7,6 @@ between names means something. It learns, too, to say the style and the number o
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from torch import Tensor, nn
 from facewright.errors import ConfigError
 from facewright.personalise.base_from_generator import REST, said_of
 from facewright.personalise.base_latents import token_ids
+from facewright.personalise.base_own_words import SaidByName, saying_own_words
 from facewright.personalise.train_base import TextToImage
-from facewright.personalise.train_denoiser import replacing
 from facewright.personalise.world_scenes import World
 from facewright.personalise.world_styles import STYLES
 from facewright.training.trainer import Losses, Schedule, Trainer
@@ -41,25 +40,6 @@ class TextTraining:
             raise ConfigError(f"empty must be in [0, 1), got {self.empty}")
         if not 0 <= self.own <= 1:
             raise ConfigError(f"own must be in [0, 1], got {self.own}")
-
-
-@dataclass(frozen=True)
-class SaidByName:
-    """The people of captions who have a name, in the order of the captions: M rows."""
-
-    caption: np.ndarray
-    """int64 (M,): which."""
-    start: np.ndarray
-    """int64 (M,): the first token of their name."""
-    words: np.ndarray
-    """float32 (M, 2, E): words of their own, as of `own_words`."""
-
-    def of(self, captions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the people of these captions, and the place of each one's caption among them."""
-        low, high = (np.searchsorted(self.caption, captions, side) for side in ("left", "right"))
-        counts = high - low
-        rows = np.repeat(low, counts) + np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-        return rows, np.repeat(np.arange(len(captions)), counts)
 
 
 class PromptReader(nn.Module):
@@ -104,33 +84,6 @@ def scene_rest(world: World, *, count: int) -> np.ndarray:
     return rest
 
 
-def said_by_name(world: World, ids: np.ndarray, words: np.ndarray, tokenizer: Any) -> SaidByName:
-    """Who is said by name in the captions of the world's first scenes.
-
-    Args:
-        world: whose scenes.
-        ids: tokens of their captions, (N, T).
-        words: of each face of the world's pack, (F, 2, E).
-        tokenizer: that made the ids; each word of a name is one token.
-    """
-    names = world.faces.names
-    found = list[tuple[int, int, int]]()
-    for number, tokens in enumerate(ids):
-        named = [
-            figure for figure in world.scene(number).figures if names is not None and figure.phrase == names[figure.row]
-        ]
-        at = 0
-        for figure in named:
-            pair = tokenizer(figure.phrase, add_special_tokens=False).input_ids
-            places = np.flatnonzero((tokens[at:-1] == pair[0]) & (tokens[at + 1 :] == pair[1]))
-            if len(places):  # else the caption is cut
-                at += int(places[0])
-                found.append((number, at, figure.row))
-                at += 1
-    caption, start, row = np.array(found, np.int64).reshape(-1, 3).T
-    return SaidByName(caption, start, words[row])
-
-
 def train_base_text(
     networks: TextToImage,
     ids: np.ndarray,
@@ -172,7 +125,7 @@ def train_base_text(
     def losses(indices: Tensor, generator: torch.Generator) -> Losses:
         drop = torch.rand(len(indices), generator=generator) < config.empty
         given = torch.where(drop[:, None], empty, torch.from_numpy(ids[indices.numpy()]))
-        with _own_words(reader.text_encoder, people, indices, drop, generator, share=config.own):
+        with saying_own_words(reader.text_encoder, people, indices, drop, generator, share=config.own):
             said = said_of(reader(given.to(device)).float(), contexts.shape[1])
         errors = [
             (own - torch.where(drop[:, None], 0.0, part[indices]).to(device)).square().mean() / scale
@@ -183,22 +136,3 @@ def train_base_text(
     trainer.fit(losses, samples=len(ids), progress=progress)
     reader.load_state_dict(trainer.averaged())
     reader.cpu().eval()
-
-
-def _own_words(
-    encoder: nn.Module,
-    people: SaidByName | None,
-    captions: Tensor,
-    drop: Tensor,
-    generator: torch.Generator,
-    *,
-    share: float,
-) -> AbstractContextManager[None]:
-    """While the block runs, the encoder reads some people's own words in place of their names."""
-    if people is None:
-        return nullcontext()
-    rows, places = people.of(captions.numpy())
-    chosen = ((torch.rand(len(rows), generator=generator) < share) & ~drop[torch.from_numpy(places)]).numpy()
-    rows, places = rows[chosen], places[chosen]
-    parts = people.words[rows], places, people.start[rows]
-    return replacing(encoder, *(torch.from_numpy(part) for part in parts))
