@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -139,6 +140,26 @@ def test_an_error_becomes_a_sentence_and_a_code(
     assert said in shown.err
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+def test_sigterm_ends_a_command_as_an_interrupt_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build() -> typer.Typer:
+        waiting = typer.Typer()
+
+        @waiting.command()
+        def work() -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+        return waiting
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(app, "build", build)
+    assert app.run([]) == 130
+    assert capsys.readouterr().err == "facewright: stopped; the same command again continues.\n"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_our_own_slips_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, NoReturn
 
@@ -72,7 +75,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         command = typer.main.get_command(build())
         guard(command)
-        code = command.main(list(arguments), prog_name="facewright", standalone_mode=False) or 0
+        with _terminable():
+            code = command.main(list(arguments), prog_name="facewright", standalone_mode=False) or 0
     except TyperException as error:  # how typer reports a wrong call
         note(f"facewright: {_usage_sentence(error)}")
         return error.exit_code
@@ -115,6 +119,24 @@ def _closed_pipe() -> int:
     """The reader of stdout went away (`facewright ... | head`): point stdout nowhere, so that exit stays quiet."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """While the block runs, SIGTERM ends it as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":  # torchrun ... -m facewright.cli.app train ...

@@ -2,9 +2,7 @@
 
 import gc
 import json
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -79,8 +77,7 @@ def run(
         wanted = calls[: len(calls) if until is None else names.index(until) + 1]
         _check(wanted, state)
         state.save()
-        with _terminable():
-            _carry_out(wanted, state, len(calls))
+        _carry_out(wanted, state, len(calls))
     figures = [_figures(call, state) for call in calls]
     write_json(json_file, {"recipe": str(recipe), "run": str(folder), "stages": figures})
     summary([*(overview if status else _results(calls, state, folder)), *_compared(figures)])
@@ -153,24 +150,6 @@ def _own_threads() -> Iterator[None]:
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """While the block runs, SIGTERM ends it as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _overview(calls: Sequence["Call"], state: "RunState", folder: Path) -> Iterator[str]:
