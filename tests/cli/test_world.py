@@ -80,6 +80,7 @@ def test_another_world_in_the_folder_is_refused(
     for setting, said in (
         ("count=2", "another count; give"),
         ("photos_each=1", "another photos_each"),
+        ("styles_said=false", "another styles_said; give"),
         ("seed=1", "another held-out scenes, scenes, seed"),
         ("world.plain=0.5", "another held-out scenes, scenes; give the same, or another folder"),
     ):

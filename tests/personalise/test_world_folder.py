@@ -6,8 +6,10 @@ from tests.personalise.tiny_world import WORLD, tiny_faces
 
 from facewright.errors import InputError
 from facewright.personalise.subject_folder import SubjectFolder
+from facewright.personalise.world_captions import caption_of
 from facewright.personalise.world_folder import write_world
 from facewright.personalise.world_scenes import World
+from facewright.personalise.world_styles import PHOTO
 
 
 @pytest.fixture
@@ -42,6 +44,23 @@ def test_scenes_become_subjects(worlds: tuple[World, World], tmp_path: Path) -> 
     before = (out / "00000" / "0000003.jpg").stat().st_mtime_ns
     write_world(*worlds, out, count=9, held_out_count=3)
     assert (out / "00000" / "0000003.jpg").stat().st_mtime_ns == before
+
+
+def test_captions_may_keep_the_style_to_themselves(worlds: tuple[World, World], tmp_path: Path) -> None:
+    for name, said in (("full", True), ("plain", False)):
+        write_world(*worlds, tmp_path / name, count=9, held_out_count=3, styles_said=said)
+    full, plain = SubjectFolder(tmp_path / "full"), SubjectFolder(tmp_path / "plain")
+    styles = [worlds[0].scene(number).style for number in range(9)]
+    assert set(styles) - {PHOTO}
+    for number, name in enumerate(plain.ids):
+        own, other = plain.record(name), full.record(name)
+        assert np.array_equal(plain.picture(name), full.picture(name))
+        if number >= 9:
+            assert own.caption == other.caption
+            continue
+        assert own.caption == caption_of([figure.phrase for figure in worlds[0].scene(number).figures])
+        for one, two in zip(own.segments, other.segments, strict=True):
+            assert own.caption[one.start : one.end] == other.caption[two.start : two.end]
 
 
 def test_bad_input_is_named(worlds: tuple[World, World], tmp_path: Path) -> None:

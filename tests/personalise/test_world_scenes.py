@@ -35,7 +35,7 @@ def test_a_scene_follows_from_seed_and_number_alone(world: World, tmp_path: Path
 
 def test_captions_say_what_is_there(world: World) -> None:
     for scene in (world.scene(number) for number in range(200)):
-        caption, phrases = marked_phrases(scene.marked)
+        caption, phrases = marked_phrases(scene.marked())
         assert caption == scene.caption
         assert [caption[start:end] for start, end in phrases] == [figure.phrase for figure in scene.figures]
         before, _, after = templates(scene.style)[scene.template].partition("{}")

@@ -26,6 +26,7 @@ class WorldFoldersRun(GuessedWorldRun):
 
     count: int = 20_000  # scenes of people who are not held out
     held_out_count: int = 500  # scenes of those who are
+    styles_said: bool = True  # false: captions to train on are those of plain photos, whatever is to be seen
     people: int = 60  # held-out people whose photos are written
     photos_each: int = 2  # that each of them must have, at least; 1 takes people without a number too
     detector: str = "mtcnn"  # finds a face on each of these photos, as the evaluation will
@@ -92,6 +93,7 @@ def write_world_folders(config: WorldFoldersRun, out: Path, device: str) -> Writ
             out / SUBJECTS,
             count=config.count,
             held_out_count=config.held_out_count,
+            styles_said=config.styles_said,
             progress=progress,
         )
     return WrittenWorld(out, config.count, config.held_out_count, tuple(people))
@@ -109,11 +111,13 @@ def _claim(out: Path, config: WorldFoldersRun, fingerprints: Mapping[str, str]) 
     """Write world.json into a new folder, or check that the folder was begun with the same world."""
     counts = ("count", "held_out_count", "people", "photos_each", "detector", "seed")
     made_with: dict[str, Any] = {**fingerprints, **{key: getattr(config, key) for key in counts}}
+    if not config.styles_said:
+        made_with["styles_said"] = False
     record = out / RECORD
     if record.is_file():
         try:
             before = json.loads(record.read_text(encoding="utf-8"))["made_with"]
-            other = sorted(key for key in made_with if before.get(key) != made_with[key])
+            other = sorted(key for key in before | made_with if before.get(key) != made_with.get(key))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{record} cannot be read ({error}); name a new folder") from error
         if other:

@@ -20,6 +20,7 @@ def write_world(
     *,
     count: int,
     held_out_count: int,
+    styles_said: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write scenes with captions, masks, face points and who is who; what is already there is kept.
@@ -32,6 +33,7 @@ def write_world(
         folder: of subjects, as `SubjectFolder` reads it; the lists are written last.
         count: scenes to train on.
         held_out_count: scenes to test on.
+        styles_said: False: every caption to train on is that of a plain photo, as of a folder that nobody captioned.
         progress: called with (scenes done, scenes in all).
 
     Raises:
@@ -46,19 +48,19 @@ def write_world(
         world, own = (trained, number) if number < count else (held_out, number - count)
         name = f"{number:0{DIGITS}d}"
         if not (folder / name[:5] / f"{name}.json").is_file():
-            _write(world, world.scene(own), folder, name)
+            _write(world, world.scene(own), folder, name, style_said=styles_said or number >= count)
         names.append(name)
         if progress is not None:
             progress(number + 1, count + held_out_count)
     write_lists(folder, names[:count], names[count:])
 
 
-def _write(world: World, scene: Scene, folder: Path, name: str) -> None:
+def _write(world: World, scene: Scene, folder: Path, name: str, *, style_said: bool) -> None:
     [picture], [masks] = world.draw([scene])
     labels = np.zeros(masks.shape[1:], np.uint8)
     for number, mask in enumerate(masks, start=1):
         labels[mask] = number
-    caption, phrases = marked_phrases(scene.marked)
+    caption, phrases = marked_phrases(scene.marked(style_said=style_said))
     known = world.faces.pack.labels
     segments = tuple(
         Segment(

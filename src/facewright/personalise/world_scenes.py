@@ -84,10 +84,14 @@ class Scene:
         """The picture in words."""
         return caption_of([figure.phrase for figure in self.figures], self.style, template=self.template)
 
-    @property
-    def marked(self) -> str:
-        """The caption with braces around the words of each person, as `subject_captions.marked_phrases` reads it."""
-        return caption_of([f"{{{figure.phrase}}}" for figure in self.figures], self.style, template=self.template)
+    def marked(self, *, style_said: bool = True) -> str:
+        """The caption with braces around the words of each person, as `subject_captions.marked_phrases` reads it.
+
+        Args:
+            style_said: False: it is that of a plain photo, whatever the style is.
+        """
+        phrases = [f"{{{figure.phrase}}}" for figure in self.figures]
+        return caption_of(phrases, self.style, template=self.template) if style_said else caption_of(phrases)
 
 
 class World:
