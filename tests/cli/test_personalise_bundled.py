@@ -89,8 +89,8 @@ def test_a_mapper_for_another_base_is_named(
 @pytest.mark.parametrize(
     ("drawing", "sentence"),
     [
-        ({"step": 3}, "drawing is an object of steps and guidance"),
-        ("many", "drawing is an object of steps and guidance"),
+        ({"step": 3}, "drawing is an object of steps, guidance, regional"),
+        ("many", "drawing is an object of steps, guidance, regional"),
         ({"steps": 0}, "steps and batch must be at least 1, got 0"),
     ],
 )

@@ -213,8 +213,9 @@ def test_a_controlnet_is_attached_as_ever(pipe: Any) -> None:
         for level in (0.0, 1.0)
     ]
     assert not np.array_equal(*pictures)
-    with pytest.raises(InputError, match="regions by estimates know no ControlNet; keep them apart by attention"):
-        draw_pictures(controlled, PROMPT, people(), PictureConfig(regional="estimates"), regions="columns")
+    for way in ("estimates", "windows"):
+        with pytest.raises(InputError, match=f"regions by {way} know no ControlNet; keep them apart by attention"):
+            draw_pictures(controlled, PROMPT, people(), PictureConfig(regional=way), regions="columns")
 
 
 def test_a_lora_is_attached_as_ever(pipe: Any) -> None:
@@ -264,7 +265,7 @@ def test_what_does_not_fit_is_named(pipe: Any) -> None:
         ({"steps": 0}, "steps and batch must be at least 1, got 0 and 4"),
         ({"guidance": 0.5}, r"guidance must be at least 1, which is none; got 0\.5"),
         ({"alpha": 2.0}, "from 0 to 1; got 2"),
-        ({"regional": "boxes"}, "regions are kept apart by attention or estimates, got 'boxes'"),
+        ({"regional": "boxes"}, "regions are kept apart by attention, estimates, windows, got 'boxes'"),
         ({"width": 100}, "multiples of 8, got 100 x None"),
     ],
 )

@@ -113,7 +113,7 @@ def draw_personalised(
         layout="columns",
     )
     checked = check_models(call)
-    call = replace(call, config=replace(call.config, **checked.facts.drawing))
+    call = replace(call, config=replace(call.config, **{**checked.facts.drawing, "regional": "windows"}))
     studio = Studio(call, checked, detector)
     models = {**studio.models(), "scorer": {"name": encoder.name, "sha256": encoder.sha256}}
     subjects = {source.name: studio.subject(PersonCrops(source.name, source.crop[None]), NOUN) for source in sources}

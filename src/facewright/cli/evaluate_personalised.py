@@ -1,6 +1,7 @@
 """`facewright evaluate personalised`: are these the people, and do the pictures show what the prompts say?"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,8 +65,9 @@ def personalised(
     count: Annotated[int | None, typer.Option("--count", min=1, help="Pictures of each prompt.")] = None,
     layout: Annotated[str, typer.Option("--layout", help="columns or none.")] = "none",
     regions: Annotated[
-        str, typer.Option("--regions", help="How columns are kept apart: attention or estimates.")
-    ] = "attention",
+        str | None,
+        typer.Option("--regions", help="Columns are kept apart as by facewright personalise."),
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="1 is none.")] = None,
     alpha: Annotated[
@@ -137,7 +139,7 @@ def personalised(
             width=width,
             height=height,
             batch=batch,
-            regional=regions,
+            regional=regions or "attention",
         )
         call = DrawingCall(
             base=base,
@@ -155,6 +157,9 @@ def personalised(
         own = read_nouns(nouns, list(photos))
         number = chosen.count if count is None else count
         checked = check_models(call)
+        if regions is None:
+            way = checked.facts.drawing.get("regional", config.regional)
+            call = replace(call, config=replace(config, regional=way))
         finder = load_detector(detector)
         _encoders(names, device)  # loaded to see that they are there, and let go: they shall take no room while drawing
         load_judges(clip, prompts, device=device)

@@ -66,11 +66,13 @@ def personalise(
         typer.Option("--box", metavar="NAME=L,T,R,B", help="Where a person is, as shares of width and height."),
     ] = None,
     regions: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--regions", help="What keeps columns and boxes apart: attention; or estimates, at a higher cost."
+            "--regions",
+            help="What keeps columns and boxes apart: attention; or estimates, at a higher cost, which suit a small "
+            "base model; windows: a wider picture, in which each person's part is drawn as a picture of one.",
         ),
-    ] = "attention",
+    ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", help="Denoising steps; 30, or what suits a small base model.")
     ] = None,
@@ -109,15 +111,17 @@ def personalise(
         --mapper mapping.safetensors --encoder msid.safetensors --layout columns --out tandem
     """
     from facewright.personalise.picture_folder import PictureFolder, prompt_text
-    from facewright.personalise.pictures import NOUN, PictureConfig
+    from facewright.personalise.pictures import NOUN, PictureConfig, check_windows
     from facewright.personalise.prompts import find_people
 
     photos, given = _photos(face), pairs(noun or [], "--noun NAME=NOUN")
     if min(count, best_of) < 1:
         raise ConfigError(f"--count and --best-of must be at least 1, got {count} and {best_of}")
-    config = PictureConfig(alpha=alpha, negative=negative, width=width, height=height, batch=batch, regional=regions)
+    config = PictureConfig(alpha=alpha, negative=negative, width=width, height=height, batch=batch)
     said: dict[str, Any] = {
-        name: value for name, value in (("steps", steps), ("guidance", guidance)) if value is not None
+        name: value
+        for name, value in (("steps", steps), ("guidance", guidance), ("regional", regions))
+        if value is not None
     }
     call = DrawingCall(
         base=base,
@@ -138,7 +142,9 @@ def personalise(
         raise InputError(f"--noun names {strangers[0]!r}, who has no --face; known: {', '.join(photos)}")
     nouns = {name: given.get(name, NOUN) for name in photos}
     find_people(prompt, list(photos))
-    call.regions(list(photos))
+    kept_apart = call.regions(list(photos))
+    if regions == "windows" and kept_apart is not None:
+        check_windows(prompt, list(photos), kept_apart, call.config)
     check_photos(photos)
     checked = check_models(call)
     call = replace(call, config=replace(call.config, **(checked.facts.drawing | said)))

@@ -303,7 +303,8 @@ def _measure(
 
 def _base_card(config: BaseRun, generator: diffusion.Generator | None) -> Card:
     recipe = config.recipe
-    how = "text encoder and denoiser trained together on captioned scenes of the miniature world"
+    trained = "the denoiser trained" if recipe.frozen_text else "text encoder and denoiser trained together"
+    how = f"{trained} on captioned scenes of the miniature world"
     if generator is not None:
         how += (
             f"; the denoiser begins as {generator.name} (sha256 {generator.sha256}) and has its latents, the text "

@@ -18,8 +18,8 @@ SAFETY = ("safety_checker", "feature_extractor", "image_encoder")  # parts that 
 CARD = "facewright_card.json"
 """What a model trained here is and what made it, beside diffusers' own files."""
 DRAWING = "drawing"
-"""Entry of that card's architecture: steps and guidance that suit the model, where `SMALL` does not."""
-SMALL = {"steps": 20, "guidance": 3.0}
+"""Entry of that card's architecture: steps, guidance and way of regions that suit the model, where `SMALL` does not."""
+SMALL: dict[str, Any] = {"steps": 20, "guidance": 3.0, "regional": "estimates"}
 """What suits the small models of `facewright train base`."""
 PRECISIONS = ("float32", "float16", "bfloat16")
 _WEIGHTS = (".safetensors", ".bin")
@@ -56,7 +56,7 @@ class BaseFacts:
 
     @property
     def drawing(self) -> dict[str, Any]:
-        """The steps and guidance that suit the model, for `PictureConfig`, where its card says them or it is small.
+        """What suits the model of `PictureConfig`, where its card says so or it is small.
 
         Raises:
             DataError: the card names something else.
@@ -65,7 +65,7 @@ class BaseFacts:
             return {}
         given = self.card.architecture.get(DRAWING, {})
         if not isinstance(given, dict) or given.keys() - SMALL.keys():
-            raise DataError(f"{self.path / CARD}: {DRAWING} is an object of {' and '.join(SMALL)}, got {given!r}")
+            raise DataError(f"{self.path / CARD}: {DRAWING} is an object of {', '.join(SMALL)}, got {given!r}")
         return SMALL | given if self.is_small else given
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from facewright.personalise.regions import (
     regional_attention,
     regional_estimates,
 )
+from facewright.personalise.windows import lone_prompts, window_starts, windowed
 from facewright.training.seeds import seed_of
 
 NOUN = "person"
@@ -38,11 +39,11 @@ class PictureConfig:
     width: int | None = None  # pixels; None: the base model's own
     height: int | None = None
     batch: int = 4  # pictures at a time
-    regional: str = "attention"  # how regions are kept apart: attention or estimates (`regions`)
+    regional: str = "attention"  # how regions are kept apart: attention or estimates (`regions`), or `windows`
 
     def __post_init__(self) -> None:
         if self.regional not in WAYS:
-            raise ConfigError(f"regions are kept apart by {' or '.join(WAYS)}, got {self.regional!r}")
+            raise ConfigError(f"regions are kept apart by {', '.join(WAYS)}, got {self.regional!r}")
         if self.steps < 1 or self.batch < 1:
             raise ConfigError(f"steps and batch must be at least 1, got {self.steps} and {self.batch}")
         if self.guidance < 1:
@@ -110,24 +111,23 @@ def draw_pictures(
     config = config or PictureConfig()
     if regions is not None and not subjects:
         raise InputError("regions need at least one person, got none")
-    weights = _weights(regions, prompt, subjects)
-    if weights is not None and config.regional == "estimates" and hasattr(pipe, "controlnet"):
-        raise InputError("regions by estimates know no ControlNet; keep them apart by attention")
-    regional = None if weights is None else config.regional
-    conditioned, text_only = _encode(pipe, prompt, subjects, fuse=fuse, regional=regional)
-    negative = encode_negative(pipe, config.negative, text_only)
-    if weights is not None:
-        chunks = len(weights)
-        text_only = _tiled(text_only, chunks)
-        negative = _tiled(negative, chunks)
-    height, width = _size(pipe, config)
+    regional = None if regions is None else config.regional
+    if regional in {"estimates", "windows"} and hasattr(pipe, "controlnet"):
+        raise InputError(f"regions by {regional} know no ControlNet; keep them apart by attention")
+    if regional == "windows":
+        check_windows(prompt, [subject.name for subject in subjects], regions, config)
+    weights = None if regional == "windows" else _weights(regions, prompt, subjects)
+    conditioned, text_only, negative = _encode(
+        pipe, prompt, subjects, fuse=fuse, regional=regional, negative=config.negative
+    )
+    height, width = _size(pipe, config, windows=len(subjects) if regional == "windows" else 1)
     pipe.scheduler.set_timesteps(config.steps)
     calls = len(pipe.scheduler.timesteps)
     first = text_only_calls(config.steps, config.alpha, calls=calls, order=pipe.scheduler.order)
     batches = [numbers[at : at + config.batch] for at in range(0, len(numbers), config.batch)]
     parts, flagged = list[np.ndarray](), list[bool]()
     scale = pipe.vae_scale_factor
-    with _kept_apart(pipe, weights, config.regional, latent=(height // scale, width // scale)):
+    with _kept_apart(pipe, weights, regional, people=len(subjects), latent=(height // scale, width // scale)):
         for index, batch in enumerate(batches):
             after, before, away = (state.repeated(len(batch)) for state in (conditioned, text_only, negative))
             step_end = _StepEnd(
@@ -149,6 +149,19 @@ def draw_pictures(
             flagged += [bool(value) for value in found] if found else [False] * len(batch)
     images = np.concatenate(parts) if parts else np.empty((0, height, width, 3), np.uint8)
     return Drawn(images, conditioned.cut, tuple(flagged))
+
+
+def check_windows(prompt: str, names: Sequence[str], regions: Tensor | str | None, config: PictureConfig) -> None:
+    """Whether these people can be drawn in windows; `regions` as of `draw_pictures`.
+
+    Raises:
+        InputError: boxes or masks, a size of the picture, or people who are not named one after another.
+    """
+    if not isinstance(regions, str) or regions != "columns":
+        raise InputError("windows are columns side by side; give that layout without boxes or masks, or use estimates")
+    if config.width is not None or config.height is not None:
+        raise InputError("windows give the picture its size; leave out width and height")
+    lone_prompts(prompt, names)
 
 
 def _pixels(images: np.ndarray, config: PictureConfig) -> np.ndarray:
@@ -195,8 +208,10 @@ def _reporter(progress: Callable[[int, int], None] | None, *, done: int, total: 
 
 
 def _kept_apart(
-    pipe: Any, weights: Tensor | None, way: str, *, latent: tuple[int, int]
+    pipe: Any, weights: Tensor | None, way: str | None, *, people: int, latent: tuple[int, int]
 ) -> AbstractContextManager[None]:
+    if way == "windows":
+        return windowed(pipe.unet, window_starts(people, latent[0]), side=latent[0])
     if weights is None:
         return nullcontext()
     if way == "estimates":
@@ -205,15 +220,33 @@ def _kept_apart(
 
 
 def _encode(
-    pipe: Any, prompt: str, subjects: Sequence[Subject], *, fuse: PostFuse | None, regional: str | None
-) -> tuple[Conditioning, Conditioning]:
-    """The prompt with its people, and with their nouns."""
+    pipe: Any, prompt: str, subjects: Sequence[Subject], *, fuse: PostFuse | None, regional: str | None, negative: str
+) -> tuple[Conditioning, Conditioning, Conditioning]:
+    """The prompt with its people, with their nouns, and what the picture shall not show; of all regions in a row."""
     nouns = {subject.name: subject.noun for subject in subjects}
-    text_only = encode_people(pipe, prompt, nouns=nouns)
     words = {subject.name: subject.words for subject in subjects}
+    text_only = encode_people(pipe, prompt, nouns=nouns)
+    away = encode_negative(pipe, negative, text_only)
+    if regional == "windows":
+        prompts = lone_prompts(prompt, list(nouns))
+        in_order = [name for name, _, _ in find_people(prompt, list(nouns))]
+        alone, plain = (
+            [
+                encode_people(
+                    pipe,
+                    prompts[name],
+                    nouns={name: nouns[name]},
+                    words={name: words[name]} if named else None,
+                    fuse=fuse if named else None,
+                )
+                for name in in_order
+            ]
+            for named in (True, False)
+        )
+        return _in_a_row(alone, text_only.pooled), _in_a_row(plain, text_only.pooled), _tiled(away, len(in_order))
     everybody = encode_people(pipe, prompt, nouns=nouns, words=words, fuse=fuse)
     if regional is None:
-        return everybody, text_only
+        return everybody, text_only, away
     alone = [
         encode_people(
             pipe,
@@ -224,9 +257,14 @@ def _encode(
         )
         for one in subjects
     ]
-    joined = torch.cat([state.states for state in (text_only, *alone)], 1)
-    cut = max((state.cut for state in (everybody, *alone)), key=len)
-    return Conditioning(joined, everybody.pooled, cut), text_only
+    chunks = len(subjects) + 1
+    joined = _in_a_row([text_only, *alone], everybody.pooled)
+    return replace(joined, cut=max(joined.cut, everybody.cut, key=len)), _tiled(text_only, chunks), _tiled(away, chunks)
+
+
+def _in_a_row(states: Sequence[Conditioning], pooled: Tensor | None) -> Conditioning:
+    cut = max((state.cut for state in states), key=len)
+    return Conditioning(torch.cat([state.states for state in states], 1), pooled, cut)
 
 
 def _weights(regions: Tensor | str | None, prompt: str, subjects: Sequence[Subject]) -> Tensor | None:
@@ -263,10 +301,12 @@ def _networks(pipe: Any) -> list[Any]:
     return [pipe.unet, *([] if control is None else getattr(control, "nets", [control]))]
 
 
-def _size(pipe: Any, config: PictureConfig) -> tuple[int, int]:
+def _size(pipe: Any, config: PictureConfig, *, windows: int) -> tuple[int, int]:
     own = pipe.unet.config.sample_size
     height, width = own if isinstance(own, list | tuple) else (own, own)
     scale = pipe.vae_scale_factor
+    if windows > 1:
+        width = window_starts(windows, height)[-1] + height
     return config.height or height * scale, config.width or width * scale
 
 

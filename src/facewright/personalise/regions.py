@@ -17,8 +17,8 @@ from torch import Tensor
 
 from facewright.errors import InputError
 
-WAYS = ("attention", "estimates")
-"""How regions are kept apart."""
+WAYS = ("attention", "estimates", "windows")
+"""How regions are kept apart; windows are those of `windows`."""
 
 Box = tuple[float, float, float, float]
 """left, top, right, bottom as shares of the picture's width and height, each in [0, 1]."""
@@ -135,9 +135,9 @@ def regional_estimates(network: Any, weights: Tensor, *, latent: tuple[int, int]
 
     def ask_all(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         states = kwargs["encoder_hidden_states"]
-        others = {name: _each(value, count) for name, value in kwargs.items() if name != "encoder_hidden_states"}
+        others = {name: each_region(value, count) for name, value in kwargs.items() if name != "encoder_hidden_states"}
         prompts = states.unflatten(1, (count, -1)).flatten(0, 1)
-        return tuple(_each(value, count) for value in args), {**others, "encoder_hidden_states": prompts}
+        return tuple(each_region(value, count) for value in args), {**others, "encoder_hidden_states": prompts}
 
     def join(_: Any, args: Any, output: Any) -> Any:  # noqa: ARG001
         answers = output[0].unflatten(0, (-1, count))
@@ -155,14 +155,14 @@ def regional_estimates(network: Any, weights: Tensor, *, latent: tuple[int, int]
             hook.remove()
 
 
-def _each(value: Any, count: int) -> Any:
+def each_region(value: Any, count: int) -> Any:
     """What belongs to the samples of a batch, once for each region; what belongs to none stays."""
     if isinstance(value, Tensor) and value.ndim:
         return value.repeat_interleave(count, 0)
     if isinstance(value, list | tuple):
-        return type(value)(_each(each, count) for each in value)
+        return type(value)(each_region(each, count) for each in value)
     if isinstance(value, dict):
-        return {name: _each(each, count) for name, each in value.items()}
+        return {name: each_region(each, count) for name, each in value.items()}
     return value
 
 
