@@ -15,7 +15,7 @@ from facewright import diffusion
 from facewright.cli import app
 from facewright.diffusion import DiffusionConfig, Generator
 from facewright.diffusion.generator import architecture
-from facewright.personalise import PictureConfig, draw_pictures, load_base
+from facewright.personalise import PictureConfig, draw_pictures, load_base, read_base
 from facewright.personalise.base_folder import CARD
 from facewright.weights import read_card, save_weights
 
@@ -74,6 +74,36 @@ def test_it_begins_as_the_generator_and_draws(folder: Path) -> None:
     before = (folder / "b" / "last.pt").stat().st_mtime_ns
     assert app.run(["train", "base", str(folder / "base.toml"), "--out", str(folder / "b")]) == 0
     assert (folder / "b" / "last.pt").stat().st_mtime_ns == before
+
+
+def test_a_base_model_is_trained_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With another world and a decoder alone; what it began as is in the record, and text is not taught again."""
+    call = ["train", "base", str(folder / "base.toml"), f"begin={folder / 'b' / 'base'}", "world.whole=1.0"]
+    more = ["autoencoder.decoder_alone=true", "autoencoder.identity_weight=0.1", "recipe.schedule.learning_rate=1e-9"]
+    assert app.run([*call, *more, "recipe.frozen_text=true", "--out", str(folder / "more")]) == 0
+    old, new = (load_base(folder / run / "base") for run in ("b", "more"))
+    for part in ("text_encoder", "unet"):
+        before, after = (getattr(pipe, part).state_dict() for pipe in (old, new))
+        assert max(float((after[name] - before[name]).abs().max()) for name in before) < 1e-3
+    assert torch.equal(old.vae.encoder.conv_in.weight, new.vae.encoder.conv_in.weight)
+    assert not torch.equal(old.vae.decoder.conv_in.weight, new.vae.decoder.conv_in.weight)
+    assert not (folder / "more" / "text").exists()
+    sha256 = read_base(folder / "b" / "base").sha256
+    assert sha256 is not None
+    settings = json.loads((folder / "more" / "config.json").read_text())
+    assert settings["made_with"]["begin"] == sha256
+    assert sha256 in json.loads((folder / "more" / "base" / CARD).read_text())["recipe"]
+    capsys.readouterr()
+    for setting, said in (
+        ("names.words=5", "reads other words than captions and names here"),
+        ("autoencoder.sizes.widths=[8,8,16,16]", "the autoencoder of"),
+        ("recipe.text.layers=2", "the text encoder or denoiser of"),
+        (f"begin={folder / 'none'}", "is no base model"),
+    ):
+        assert app.run([*call, setting, "--out", str(folder / "unfit")]) == 2
+        shown = capsys.readouterr().err
+        assert said in shown
+        assert "Traceback" not in shown
 
 
 PERSONALISER = (

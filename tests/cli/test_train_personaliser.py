@@ -112,7 +112,7 @@ def test_a_small_base_that_is_trained_further_stays_a_small_one(tmp_path: Path) 
     assert old.card is not None
     assert new.card is not None
     assert read_mapper_card(out / "mapper.safetensors").base_sha256 == new.sha256 != old.sha256
-    assert (new.is_small, new.drawing) == (True, {"steps": 7, "guidance": 3.0, "regional": "estimates"})
+    assert (new.is_small, new.drawing) == (True, {"steps": 7, "guidance": 3.0, "regional": "windows"})
     assert (new.card.data, new.card.licence) == ("drawn faces; before that: none", "Apache-2.0")
     assert new.card.recipe.endswith("Before that: untrained")
 

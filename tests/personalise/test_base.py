@@ -104,7 +104,7 @@ def _without_text(base: Path) -> None:
 def test_a_small_base_says_what_suits_it(tmp_path: Path) -> None:
     facts = read_base(save_small(tmp_path / "base"))
     assert facts.sha256 == json.loads((facts.path / CARD).read_text())["sha256"]
-    assert facts.drawing == {"steps": 20, "guidance": 3.0, "regional": "estimates"}
+    assert facts.drawing == {"steps": 20, "guidance": 3.0, "regional": "windows"}
     (facts.path / CARD).write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=f"{CARD} cannot be read"):
         read_base(facts.path)

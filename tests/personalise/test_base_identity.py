@@ -69,7 +69,7 @@ def test_it_is_nothing_for_the_scene_itself_and_pulls_a_guess_towards_it(
     autoencoder: Any, scenes: SceneLatents
 ) -> None:
     judge = Blocks()
-    term = FaceTerm(decoded_by(autoencoder), judge)
+    term = FaceTerm(judge, decoded_by(autoencoder))
     clean = torch.from_numpy(scenes.latents).float()
     draw = torch.Generator().manual_seed(0)
     same = term(clean, clean, scenes.points, generator=draw)
@@ -90,7 +90,7 @@ def test_one_of_the_people_is_drawn(autoencoder: Any, scenes: SceneLatents) -> N
     several = np.flatnonzero(~np.isnan(scenes.points[:, 1]).any((1, 2)))[:1]
     clean, points = torch.from_numpy(scenes.latents[several]).float(), scenes.points[several]
     judge = Blocks()
-    term = FaceTerm(decoded_by(autoencoder), judge)
+    term = FaceTerm(judge, decoded_by(autoencoder))
     for seed in range(8):
         term(clean, clean, points, generator=torch.Generator().manual_seed(seed))
     assert len({tuple(crop.flatten()[:500].tolist()) for crop in judge.seen}) == 2
@@ -100,7 +100,7 @@ def test_training_with_it(autoencoder: Any, scenes: SceneLatents, tokenizer: Any
     config = replace(CONFIG, identity_weight=1.0, identity_share=0.5)
     with pytest.raises(ConfigError, match="nothing to judge identities by"):
         train_base(scenes, scenes.first(0), tokenizer, config, out=tmp_path / "none")
-    faces = FaceTerm(decoded_by(autoencoder), Blocks())
+    faces = FaceTerm(Blocks(), decoded_by(autoencoder))
     train_base(scenes, scenes.first(0), tokenizer, config, out=tmp_path / "run", faces=faces)
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert all(0 < float(line.split('"identity": ')[1].split(",")[0]) < 2 for line in lines if "denoising" in line)

@@ -18,6 +18,7 @@ from facewright.personalise.base_autoencoder import (
     means_of,
     train_base_autoencoder,
 )
+from facewright.personalise.base_identity import FaceTerm
 from facewright.personalise.base_latents import SceneLatents, scene_latents, token_ids
 from facewright.personalise.base_networks import make_autoencoder
 from facewright.personalise.base_own_words import SaidByName
@@ -101,6 +102,28 @@ def test_the_autoencoder_learns_the_latents_of_another(world: World, tmp_path: P
     with torch.no_grad():
         apart = (network.encode(shown).latent_dist.mean - given(shown)).square().mean()
     assert apart < 0.5 * given(shown).square().mean()  # what the run wrote is what learnt, not a standardised one
+
+
+def test_a_decoder_alone_learns_from_where_it_began(world: World, tmp_path: Path) -> None:
+    """What it learns is to rebuild faces: the encoder stays, pixels and faces come nearer."""
+
+    def given(pictures: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(pictures, 4)[:, [0, 1, 2, 0]]
+
+    schedule = replace(SCHEDULE, images=256)
+    first = train_base_autoencoder(world, replace(CODING, schedule=schedule), out=tmp_path / "first", given=given)
+    coding = replace(CODING, schedule=schedule, decoder_alone=True, identity_weight=1.0)
+    faces = FaceTerm(lambda crops: torch.nn.functional.adaptive_avg_pool2d(crops, 7).flatten(1))
+    begun = {name: value.clone() for name, value in first.state_dict().items()}
+    trained = train_base_autoencoder(
+        world, coding, out=tmp_path / "second", given=given, faces=faces, begun=begun
+    ).state_dict()
+    kept = {name for name in begun if torch.equal(trained[name], begun[name])}
+    assert {name for name in begun if name.startswith(("encoder.", "quant_conv."))} <= kept
+    assert not any(name.startswith("decoder.conv") for name in kept)
+    assert losses(tmp_path / "second", "identity")[-1] < losses(tmp_path / "second", "identity")[0]
+    assert losses(tmp_path / "second", "pixels")[-1] < losses(tmp_path / "first", "pixels")[-1]
+    assert "given" not in (tmp_path / "second" / "metrics.jsonl").read_text()
 
 
 def test_latents_are_those_of_the_scenes_and_are_kept(
@@ -205,7 +228,7 @@ def test_a_compiled_denoiser_is_captured_whole(scenes: SceneLatents, tokenizer: 
         torch.testing.assert_close(network(*given), plain)
 
 
-def test_bad_settings_are_named(tokenizer: Any) -> None:
+def test_bad_settings_are_named(world: World, tokenizer: Any, tmp_path: Path) -> None:
     for settings, sentence in (
         ({"target": "picture"}, "target must be noise or velocity"),
         ({"caption_dropout": 1.0}, "caption_dropout must be in"),
@@ -213,8 +236,14 @@ def test_bad_settings_are_named(tokenizer: Any) -> None:
     ):
         with pytest.raises(ConfigError, match=sentence):
             BaseTraining(SCHEDULE, **settings)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="edge_weight, prior_weight and given_weight must"):
+    with pytest.raises(ConfigError, match="edge_weight must be at least 0, got -1"):
         BaseAutoencoderTraining(SCHEDULE, edge_weight=-1)
+    for coding, sentence in (
+        (replace(CODING, identity_weight=1.0), "there is nothing to judge identities by"),
+        (replace(CODING, decoder_alone=True), "decoder_alone needs the latents of another autoencoder"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            train_base_autoencoder(world, coding, out=tmp_path)
     with pytest.raises(ConfigError, match="prompts of 24 tokens, the text encoder takes 16"):
         make_text_to_image(replace(CONFIG, text=replace(TEXT, length=16)), tokenizer, channels=4, latent=8)
     with pytest.raises(DataError, match=r"latents must be \(N, C, h, w\)"):

@@ -10,7 +10,7 @@ from facewright.errors import ConfigError, InputError
 from facewright.personalise.subject_captions import marked_phrases
 from facewright.personalise.world_captions import phrase_of, templates
 from facewright.personalise.world_scenes import World, WorldConfig
-from facewright.personalise.world_styles import BACKGROUNDS, STYLES, apply_style
+from facewright.personalise.world_styles import BACKGROUNDS, STYLES, apply_style, background_of
 
 LARGE = replace(WORLD, size=128)
 
@@ -112,18 +112,22 @@ def test_backgrounds_and_effects_are_those_of_the_style(world: World) -> None:
 
 
 def test_some_pictures_of_one_person_are_the_whole_photo(world: World) -> None:
-    whole = World(world.faces, world.rows, replace(LARGE, uncut=1.0), seed=world.seed)
+    whole = World(world.faces, world.rows, replace(LARGE, whole=1.0), seed=world.seed)
     seen = set()
     for number in range(40):
         before, scene = world.scene(number), whole.scene(number)
-        cut = len(scene.figures) > 1 or scene.style.removesuffix(" background") in BACKGROUNDS
-        seen.add(cut)
-        if cut:
+        if len(scene.figures) > 1:
             assert scene == before
             continue
         assert scene.caption == before.caption
         [figure] = scene.figures
+        assert (figure.left, figure.top, figure.side) == (0, 0, LARGE.size)
         [image], [masks] = whole.draw([scene])
+        cut = scene.style.removesuffix(" background") in BACKGROUNDS
+        seen.add(cut)
+        if cut:
+            assert np.argmax(image[~masks[0]].mean(0)) == np.argmax(background_of(scene.style))
+            continue
         photo = np.asarray(world.faces.pack.images[figure.row])
         photo = photo[:, ::-1] if figure.mirrored else photo
         assert np.array_equal(image, apply_style(photo[None], scene.style)[0])
@@ -162,7 +166,7 @@ def test_bad_input_is_named(world: World, tmp_path: Path) -> None:
         WorldConfig(people=(0.5, 0.4), sides=((0.5, 0.6),) * 2)
     with pytest.raises(ConfigError, match="must be 3 pairs"):
         WorldConfig(sides=((0.5, 0.6),))
-    with pytest.raises(ConfigError, match="plain and uncut must be shares"):
+    with pytest.raises(ConfigError, match="plain and whole must be shares"):
         WorldConfig(plain=2)
     with pytest.raises(InputError, match="1 to 2 people, got 3"):
         world.scene(0, people=3)

@@ -1,7 +1,7 @@
 """The demo's personalised pictures: a few of its new people as prompts describe them, by the bundled base model."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,7 +113,7 @@ def draw_personalised(
         layout="columns",
     )
     checked = check_models(call)
-    call = replace(call, config=replace(call.config, **{**checked.facts.drawing, "regional": "windows"}))
+    call = call.suited(checked.facts.drawing, {})
     studio = Studio(call, checked, detector)
     models = {**studio.models(), "scorer": {"name": encoder.name, "sha256": encoder.sha256}}
     subjects = {source.name: studio.subject(PersonCrops(source.name, source.crop[None]), NOUN) for source in sources}

@@ -1,7 +1,6 @@
 """`facewright evaluate personalised`: are these the people, and do the pictures show what the prompts say?"""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -157,9 +156,8 @@ def personalised(
         own = read_nouns(nouns, list(photos))
         number = chosen.count if count is None else count
         checked = check_models(call)
-        if regions is None:
-            way = checked.facts.drawing.get("regional", config.regional)
-            call = replace(call, config=replace(config, regional=way))
+        said = {"steps": config.steps, "guidance": config.guidance, **({"regional": regions} if regions else {})}
+        call = call.suited(checked.facts.drawing, said)
         finder = load_detector(detector)
         _encoders(names, device)  # loaded to see that they are there, and let go: they shall take no room while drawing
         load_judges(clip, prompts, device=device)

@@ -145,6 +145,7 @@ def _cases(
         own = {name: nouns[name] for name in names}
         for number, template in enumerate(protocol.prompts):
             prompt = template.named(names)
+            call.check_regions(prompt, names)
             facts = {
                 "prompt": prompt,
                 "text": prompt_text(prompt, own),

@@ -69,8 +69,8 @@ def personalise(
         str | None,
         typer.Option(
             "--regions",
-            help="What keeps columns and boxes apart: attention; or estimates, at a higher cost, which suit a small "
-            "base model; windows: a wider picture, in which each person's part is drawn as a picture of one.",
+            help="What keeps columns and boxes apart: attention; estimates, at a higher cost; or windows, which suit a "
+            "small base model: a wider picture, in which each person's part is drawn as a picture of one.",
         ),
     ] = None,
     steps: Annotated[
@@ -111,7 +111,7 @@ def personalise(
         --mapper mapping.safetensors --encoder msid.safetensors --layout columns --out tandem
     """
     from facewright.personalise.picture_folder import PictureFolder, prompt_text
-    from facewright.personalise.pictures import NOUN, PictureConfig, check_windows
+    from facewright.personalise.pictures import NOUN, PictureConfig
     from facewright.personalise.prompts import find_people
 
     photos, given = _photos(face), pairs(noun or [], "--noun NAME=NOUN")
@@ -142,12 +142,10 @@ def personalise(
         raise InputError(f"--noun names {strangers[0]!r}, who has no --face; known: {', '.join(photos)}")
     nouns = {name: given.get(name, NOUN) for name in photos}
     find_people(prompt, list(photos))
-    kept_apart = call.regions(list(photos))
-    if regions == "windows" and kept_apart is not None:
-        check_windows(prompt, list(photos), kept_apart, call.config)
     check_photos(photos)
     checked = check_models(call)
-    call = replace(call, config=replace(call.config, **(checked.facts.drawing | said)))
+    call = call.suited(checked.facts.drawing, said)
+    call.check_regions(prompt, list(photos))
     placed = checked.place(prompt, nouns)
     facts = {
         "prompt": prompt,

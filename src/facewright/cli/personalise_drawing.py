@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from facewright.cli.console import note
@@ -67,6 +67,23 @@ class DrawingCall:
         if self.boxes:
             return sorted(names, key=lambda name: self.boxes[name][0] + self.boxes[name][2])
         return [name for name, _, _ in find_people(prompt, list(names))]
+
+    def suited(self, drawing: Mapping[str, Any], said: Mapping[str, Any]) -> "DrawingCall":
+        """The call as it suits a base model (`BaseFacts.drawing`), but for what the user said of `PictureConfig`.
+
+        Boxes and sizes of pictures are not for windows; a call with them falls back to attention.
+        """
+        sized = (self.config.width, self.config.height) != (None, None)
+        fit = {name: value for name, value in drawing.items() if value != "windows" or not (self.boxes or sized)}
+        return replace(self, config=replace(self.config, **(fit | dict(said))))
+
+    def check_regions(self, prompt: str, names: Sequence[str]) -> None:
+        """Whether this prompt's people can be kept apart as the call says; raises as `check_windows`."""
+        from facewright.personalise.pictures import check_windows
+
+        regions = self.regions(names)
+        if regions is not None and self.config.regional == "windows":
+            check_windows(prompt, names, regions, self.config)
 
     def regions(self, names: Sequence[str]) -> "Tensor | str | None":
         """What `draw_pictures` takes: masks where boxes are given, else the layout."""

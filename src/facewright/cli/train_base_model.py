@@ -15,6 +15,7 @@ from facewright import diffusion, encoders
 from facewright.cli.train_run import first_progress, recipe_text, settings_of
 from facewright.cli.train_runs_base import BaseRun
 from facewright.errors import ConfigError
+from facewright.personalise.base import load_base, read_base
 from facewright.personalise.base_autoencoder import means_of, train_base_autoencoder
 from facewright.personalise.base_checks import BaseChecks, draw_checks
 from facewright.personalise.base_folder import make_pipeline, save_base
@@ -49,6 +50,7 @@ class _Prepared:
     made_with: dict[str, str]
     begun: Mapping[str, torch.Tensor] | None = None  # weights that text encoder and denoiser begin with
     people: SaidByName | None = None  # of the captions, where the text encoder was taught words of their own
+    coder: Mapping[str, torch.Tensor] | None = None  # weights that the autoencoder begins with
 
 
 def prepared(config: BaseRun, out: Path, device: str) -> _Prepared:
@@ -71,6 +73,10 @@ def prepared(config: BaseRun, out: Path, device: str) -> _Prepared:
     unseen = World(faces, faces.rows(held_out=True), config.world, seed=config.recipe.schedule.seed)
     made_with["world"] = world_fingerprint(trained)
     given = _Prepared(config, generator, classifier, tokenizer, names, trained, unseen, made_with)
+    if config.begin is not None:
+        given.made_with["begin"] = str(read_base(config.begin).sha256)
+        coder, begun = _weights_of(config.begin, config, tokenizer)
+        given = replace(given, coder=coder, begun=begun)
     if generator is None or embeddings is None:
         return given
     begun, people = _begun(given, generator, embeddings, out, device)
@@ -95,6 +101,8 @@ def train_base_model(config: BaseRun, out: Path, device: str) -> Path:
             progress=progress,
             settings=_autoencoder_settings(config, generator),
             given=None if generator is None else generator.autoencoder.encode,
+            faces=FaceTerm(_judge(config, device)) if config.autoencoder.identity_weight > 0 else None,
+            begun=given.coder,
         )
 
     def pipeline(networks: TextToImage) -> Any:
@@ -161,8 +169,8 @@ def train_networks(
         )
     faces = None
     if config.recipe.identity_weight > 0:
-        encoder = encoders.load(config.encoder or "bundled", device=device).requires_grad_(requires_grad=False)
-        faces = FaceTerm((lambda latents: own.decode(latents).sample) if coder is None else coder.decode, encoder)
+        encoder = _judge(config, device)
+        faces = FaceTerm(encoder, (lambda latents: own.decode(latents).sample) if coder is None else coder.decode)
     with first_progress("training text encoder and denoiser") as progress:
         return train_base(
             scenes,
@@ -218,6 +226,30 @@ def _names(faces: WorldFaces, config: BaseRun, embeddings: np.ndarray, out: Path
     return names
 
 
+def _judge(config: BaseRun, device: str) -> encoders.Encoder:
+    """The encoder of identity terms, which is not trained."""
+    return encoders.load(config.encoder or "bundled", device=device).requires_grad_(requires_grad=False)
+
+
+def _weights_of(base: Path, config: BaseRun, tokenizer: Any) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The autoencoder of a base model, and its text encoder and denoiser as of `TextToImage`; ConfigError if unfit."""
+    pipe = load_base(base)
+    if pipe.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise ConfigError(f"{base} reads other words than captions and names here; begin with one of the same words")
+    coder, networks = pipe.vae.state_dict(), TextToImage(pipe.text_encoder, pipe.unet).state_dict()
+    with torch.device("meta"):
+        sizes = config.autoencoder.sizes
+        latent = latent_side(config.world.size, sizes, config.recipe.denoiser)
+        wanted = (
+            make_autoencoder(sizes, picture=config.world.size),
+            make_text_to_image(config.recipe, tokenizer, channels=sizes.channels, latent=latent),
+        )
+    for what, own, network in zip(("autoencoder", "text encoder or denoiser"), (coder, networks), wanted, strict=True):
+        if {key: own[key].shape for key in own} != {key: value.shape for key, value in network.state_dict().items()}:
+            raise ConfigError(f"the {what} of {base} has other sizes than the config says; give the same")
+    return coder, networks
+
+
 def _check_encoder(config: BaseRun, generator: diffusion.Generator) -> None:
     encoder = encoders.load(config.encoder or "bundled")
     if generator.encoder_sha256 not in (None, encoder.sha256):
@@ -229,7 +261,10 @@ def _check_encoder(config: BaseRun, generator: diffusion.Generator) -> None:
 def _begun(
     given: _Prepared, generator: diffusion.Generator, embeddings: np.ndarray, out: Path, device: str
 ) -> tuple[dict[str, torch.Tensor], SaidByName | None]:
-    """Weights of networks that begin as a generator, with a text encoder taught in RUN/text; who has own words."""
+    """Weights of networks that begin as a generator, with a text encoder taught in RUN/text; who has own words.
+
+    Networks that begin as a base model are those of `given`.
+    """
     config, world, tokenizer = given.config, given.trained, given.tokenizer
     assert config.text is not None
 
@@ -246,6 +281,8 @@ def _begun(
         encoder: Any = networks.text_encoder
         words = own_words(given.names, embeddings, encoder.get_input_embeddings().weight)
         people = said_by_name(world, ids, words, tokenizer)
+    if given.begun is not None:
+        return dict(given.begun), people
     contexts = scene_contexts(world, embeddings, project, count=config.scenes)
     longest = float(np.linalg.norm(contexts, axis=1).max())
     begin_as_generator(networks.denoiser, generator.denoiser.eval(), longest=longest)
@@ -305,7 +342,9 @@ def _base_card(config: BaseRun, generator: diffusion.Generator | None) -> Card:
     recipe = config.recipe
     trained = "the denoiser trained" if recipe.frozen_text else "text encoder and denoiser trained together"
     how = f"{trained} on captioned scenes of the miniature world"
-    if generator is not None:
+    if config.begin is not None:
+        how += f"; all networks begin as those of a base model (sha256 {read_base(config.begin).sha256})"
+    elif generator is not None:
         how += (
             f"; the denoiser begins as {generator.name} (sha256 {generator.sha256}) and has its latents, the text "
             f"encoder first learned its contexts ({recipe_text('by regression', config.text)})"

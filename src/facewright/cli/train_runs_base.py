@@ -74,6 +74,7 @@ class BaseRun(GuessedWorldRun):
     encoder: Path | None = None  # .safetensors; None: the bundled one
     text: TextTraining | None = None  # given: the denoiser begins as a generator, whose contexts captions first learn
     generator: Path | None = None  # that generator, .safetensors; None: the bundled one
+    begin: Path | None = None  # a base model whose weights all networks begin with; text is not taught again
     name: str = "miniature-base"
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ CARD = "facewright_card.json"
 """What a model trained here is and what made it, beside diffusers' own files."""
 DRAWING = "drawing"
 """Entry of that card's architecture: steps, guidance and way of regions that suit the model, where `SMALL` does not."""
-SMALL: dict[str, Any] = {"steps": 20, "guidance": 3.0, "regional": "estimates"}
+SMALL: dict[str, Any] = {"steps": 20, "guidance": 3.0, "regional": "windows"}
 """What suits the small models of `facewright train base`."""
 PRECISIONS = ("float32", "float16", "bfloat16")
 _WEIGHTS = (".safetensors", ".bin")

@@ -113,12 +113,8 @@ def scene_latents(
             parts.append(_read(file)[: len(numbers)])
         if progress is not None:
             progress(numbers.stop, count)
-    points = np.full((count, len(world.config.people), 5, 2), np.nan, np.float32)
-    for own, scene in zip(points, scenes, strict=True):
-        own[: len(scene.figures)] = [figure.points() for figure in scene.figures]
-    return SceneLatents(
-        np.concatenate(parts)[:count], token_ids([scene.caption for scene in scenes], tokenizer), points
-    )
+    ids = token_ids([scene.caption for scene in scenes], tokenizer)
+    return SceneLatents(np.concatenate(parts)[:count], ids, world.points(scenes))
 
 
 def _claim(cache: Path, made_with: Mapping[str, Any]) -> None:

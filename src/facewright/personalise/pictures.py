@@ -228,22 +228,8 @@ def _encode(
     text_only = encode_people(pipe, prompt, nouns=nouns)
     away = encode_negative(pipe, negative, text_only)
     if regional == "windows":
-        prompts = lone_prompts(prompt, list(nouns))
-        in_order = [name for name, _, _ in find_people(prompt, list(nouns))]
-        alone, plain = (
-            [
-                encode_people(
-                    pipe,
-                    prompts[name],
-                    nouns={name: nouns[name]},
-                    words={name: words[name]} if named else None,
-                    fuse=fuse if named else None,
-                )
-                for name in in_order
-            ]
-            for named in (True, False)
-        )
-        return _in_a_row(alone, text_only.pooled), _in_a_row(plain, text_only.pooled), _tiled(away, len(in_order))
+        alone, plain = _encode_windows(pipe, prompt, subjects, fuse=fuse)
+        return _in_a_row(alone, text_only.pooled), _in_a_row(plain, text_only.pooled), _tiled(away, len(subjects))
     everybody = encode_people(pipe, prompt, nouns=nouns, words=words, fuse=fuse)
     if regional is None:
         return everybody, text_only, away
@@ -260,6 +246,19 @@ def _encode(
     chunks = len(subjects) + 1
     joined = _in_a_row([text_only, *alone], everybody.pooled)
     return replace(joined, cut=max(joined.cut, everybody.cut, key=len)), _tiled(text_only, chunks), _tiled(away, chunks)
+
+
+def _encode_windows(
+    pipe: Any, prompt: str, subjects: Sequence[Subject], *, fuse: PostFuse | None
+) -> tuple[list[Conditioning], list[Conditioning]]:
+    """The prompt with each person alone, in the order of the prompt: with their words, and with their nouns."""
+    by_name = {subject.name: subject for subject in subjects}
+    alone, plain = list[Conditioning](), list[Conditioning]()
+    for name, own in lone_prompts(prompt, list(by_name)).items():
+        nouns = {name: by_name[name].noun}
+        alone.append(encode_people(pipe, own, nouns=nouns, words={name: by_name[name].words}, fuse=fuse))
+        plain.append(encode_people(pipe, own, nouns=nouns))
+    return alone, plain
 
 
 def _in_a_row(states: Sequence[Conditioning], pooled: Tensor | None) -> Conditioning:

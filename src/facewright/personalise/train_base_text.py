@@ -2,7 +2,7 @@
 
 The denoiser reads the prompt as a whole where the generator read an identity embedding. So what a caption has to say
 about people is known before anything is drawn, and the text encoder learns it by regression, hundreds of captions a
-second. Half of the people with a name are said by words of their own instead, which quantise nothing, so that what lies
+second. Some of the people with a name are said by words of their own instead, which quantise nothing, so that what lies
 between names means something. It learns, too, to say the style and the number of people, each by a number of their own.
 """
 

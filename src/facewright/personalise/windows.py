@@ -32,7 +32,7 @@ def window_starts(people: int, side: int) -> list[int]:
 
 
 def lone_prompts(prompt: str, names: Sequence[str]) -> dict[str, str]:
-    """The prompt with one person in place of all: "a and b at night" gives "a at night" and "b at night".
+    """The prompt with one person in place of all, in its order: "a and b at night" gives "a at night", "b at night".
 
     Raises:
         InputError: as `find_people`; or the prompt does not name them one after another.

@@ -33,7 +33,7 @@ class WorldConfig:
     sides: tuple[tuple[float, float], ...] = ((0.75, 0.9), (0.55, 0.64), (0.39, 0.42))
     # smallest and largest tile of a face, as a share of the picture's side, by the number of people
     plain: float = 0.3  # share of pictures without a style; the other styles share the rest
-    uncut: float = 0.0  # share of the pictures of one person, without a coloured ground, that are the whole photo
+    whole: float = 0.0  # share of the pictures of one person that the photo fills; on a coloured ground its head alone
     said: Said = field(default_factory=Said)
 
     def __post_init__(self) -> None:
@@ -45,8 +45,8 @@ class WorldConfig:
             raise ConfigError(
                 f"sides must be {len(self.people)} pairs of smallest and largest share from 0.1 to 1, got {self.sides}"
             )
-        if not (0 <= self.plain <= 1 and 0 <= self.uncut <= 1):
-            raise ConfigError(f"plain and uncut must be shares from 0 to 1, got {self.plain} and {self.uncut}")
+        if not (0 <= self.plain <= 1 and 0 <= self.whole <= 1):
+            raise ConfigError(f"plain and whole must be shares from 0 to 1, got {self.plain} and {self.whole}")
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class World:
         style = drawn_style if style is None else style
         ground = _ground(style, rng)
         figures = tuple(self._named(self._figures(count, rng), number))
-        if count == 1 and background_of(style) is None:
-            figures = self._perhaps_uncut(figures[0], number)
+        if count == 1:
+            figures = self._perhaps_whole(figures[0], number, uncut=background_of(style) is None)
         return Scene(figures, style, int(rng.integers(len(templates(style)))), ground)
 
     def draw(self, scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:
@@ -150,6 +150,13 @@ class World:
         for image, own, scene in zip(images, masks, scenes, strict=True):
             image[:] = self._canvas(scene, own)
         return apply_styles(images, [scene.style for scene in scenes]), masks
+
+    def points(self, scenes: Sequence[Scene]) -> np.ndarray:
+        """Of the people's faces from left to right, float32 (B, P, 5, 2) as of `Figure.points`; NaN for nobody."""
+        found = np.full((len(scenes), len(self.config.people), 5, 2), np.nan, np.float32)
+        for own, scene in zip(found, scenes, strict=True):
+            own[: len(scene.figures)] = [figure.points() for figure in scene.figures]
+        return found
 
     def images(self, numbers: Sequence[int]) -> np.ndarray:
         """The pictures of these scenes, uint8 (B, S, S, 3) RGB."""
@@ -168,12 +175,12 @@ class World:
             figures.append(Figure(row, round(centre - side / 2), round(top), side, mirrored, phrase, noun))
         return figures
 
-    def _perhaps_uncut(self, figure: Figure, number: int) -> tuple[Figure]:
+    def _perhaps_whole(self, figure: Figure, number: int, *, uncut: bool) -> tuple[Figure]:
         """Drawn apart, so that the other pictures are those of a world without whole photos."""
-        drawn = np.random.default_rng(seed_of("uncut", self.seed, number)).random()
-        if drawn >= self.config.uncut:
+        drawn = np.random.default_rng(seed_of("whole", self.seed, number)).random()
+        if drawn >= self.config.whole:
             return (figure,)
-        return (replace(figure, left=0, top=0, side=self.config.size, uncut=True),)
+        return (replace(figure, left=0, top=0, side=self.config.size, uncut=uncut),)
 
     def _named(self, figures: list[Figure], number: int) -> list[Figure]:
         """Some of them by name; drawn apart, so that the pictures are those of a world without names."""
