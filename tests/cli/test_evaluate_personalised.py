@@ -192,6 +192,21 @@ def test_what_measures_is_looked_at_before_anything_is_drawn(
     assert not drawn
 
 
+def test_pairs_that_fit_no_windows_are_refused_before_anything_is_loaded(
+    models: Path,
+    people: Path,
+    tmp_path: Path,
+    drawn: list[Sequence[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("facewright.cli.evaluate_personalised_drawing.Studio", None)
+    call = arguments(models, people, tmp_path / "out", "prompt\n{} and {}\n{} behind {}\n", "--groups=2")
+    assert run([*call, "--layout=columns", "--regions=windows"]) == 2
+    assert "windows need people who are named one after another" in capsys.readouterr().err
+    assert not drawn
+
+
 def test_without_the_people_the_base_model_draws_the_nouns(
     models: Path, people: Path, tmp_path: Path, drawn: list[Sequence[int]]
 ) -> None:

@@ -44,6 +44,40 @@ def test_one_photo_is_all_it_takes(
     assert (settings["steps"], settings["guidance"]) == (2, 1.5)
 
 
+@pytest.mark.parametrize(
+    ("more", "way", "size"),
+    [
+        (["--layout=columns"], "windows", (56, 32)),
+        (["--layout=columns", "--regions=attention"], "attention", (32, 32)),
+        (["--layout=columns", "--width=64"], "attention", (64, 32)),
+        (["--box=alice=0,0,0.5,1", "--box=bob=0.5,0,1,1"], "attention", (32, 32)),
+    ],
+)
+def test_columns_are_windows_unless_something_else_is_said(
+    face: str, more: list[str], way: str, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle(tmp_path / "bundled", monkeypatch, drawing={"steps": 1})
+    out = tmp_path / "out"
+    both = [face, face.replace("alice", "bob", 1)]
+    assert run(["personalise", "alice and bob at night", *both, *more, "--out", str(out)]) == 0
+    assert json.loads((out / "pictures.json").read_text())["settings"]["regional"] == way
+    with Image.open(out / "000.png") as picture:
+        assert picture.size == size
+
+
+def test_people_who_fit_no_windows_are_refused_before_anything_is_loaded(
+    face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle(tmp_path / "bundled", monkeypatch)
+    monkeypatch.setattr("facewright.align.load_detector", None)
+    call = ["personalise", "alice behind bob", face, face.replace("alice", "bob", 1), "--layout=columns"]
+    assert run([*call, "--out", str(tmp_path / "out")]) == 2
+    assert "windows need people who are named one after another" in capsys.readouterr().err
+    assert run([*call, "--regions=windows", "--width=64", "--out", str(tmp_path / "out")]) == 2
+    assert "windows give the picture its size" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_install_without_it_says_so(
     face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
