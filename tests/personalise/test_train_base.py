@@ -219,6 +219,15 @@ def test_dropped_captions_are_empty_ones(scenes: SceneLatents, tokenizer: Any, t
     assert torch.equal(weights(one), weights(other))
 
 
+def test_where_a_photo_ends_nothing_is_learnt(scenes: SceneLatents, tokenizer: Any, tmp_path: Path) -> None:
+    """Other latents there change nothing but what the network sees; with no real place nothing is learnt at all."""
+    nowhere = replace(scenes, real=np.zeros_like(scenes.real))
+    config = replace(CONFIG, schedule=replace(SCHEDULE, weight_decay=0.0))
+    network = train_base(nowhere, scenes.first(0), tokenizer, config, out=tmp_path)
+    assert torch.equal(weights(network), weights(make_text_to_image(config, tokenizer, channels=4, latent=8)))
+    assert set(losses(tmp_path, "denoising")) == {0.0}
+
+
 def test_a_compiled_denoiser_is_captured_whole(scenes: SceneLatents, tokenizer: Any) -> None:
     network = make_text_to_image(CONFIG, tokenizer, channels=4, latent=8).eval()
     given = torch.randn(2, 4, 8, 8), torch.tensor([1, 500]), torch.from_numpy(scenes.ids[:2])
@@ -247,7 +256,12 @@ def test_bad_settings_are_named(world: World, tokenizer: Any, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="prompts of 24 tokens, the text encoder takes 16"):
         make_text_to_image(replace(CONFIG, text=replace(TEXT, length=16)), tokenizer, channels=4, latent=8)
     with pytest.raises(DataError, match=r"latents must be \(N, C, h, w\)"):
-        SceneLatents(np.zeros((2, 4, 8, 8), np.float16), np.zeros((3, 24), np.int64), np.zeros((2, 1, 5, 2)))
+        SceneLatents(
+            np.zeros((2, 4, 8, 8), np.float16),
+            np.zeros((3, 24), np.int64),
+            np.zeros((2, 1, 5, 2)),
+            np.ones((2, 8, 8), bool),
+        )
 
 
 def test_text_that_was_taught_before_can_stay_as_it_is(scenes: SceneLatents, tokenizer: Any, tmp_path: Path) -> None:

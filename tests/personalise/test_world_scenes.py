@@ -135,6 +135,21 @@ def test_some_pictures_of_one_person_are_the_whole_photo(world: World) -> None:
     assert seen == {True, False}
 
 
+def test_where_a_whole_photo_ends_the_picture_is_not_real(world: World) -> None:
+    masks = world.faces.pack.masks.copy()
+    masks[:, :5, :3] = 0
+    short = replace(world.faces, pack=replace(world.faces.pack, masks=masks))
+    whole = World(short, world.rows, replace(LARGE, whole=1.0), seed=world.seed)
+    scenes = [whole.scene(number) for number in range(40)]
+    for scene, real in zip(scenes, whole.real(scenes), strict=True):
+        [figure, *others] = scene.figures
+        assert real.all() == (not figure.uncut)
+        if figure.uncut:
+            assert not others
+            assert np.array_equal(real[:, ::-1] if figure.mirrored else real, masks[figure.row])
+    assert {scene.figures[0].uncut for scene in scenes} == {True, False}
+
+
 def test_only_the_given_people_appear_and_nobody_twice(tmp_path: Path) -> None:
     faces = tiny_faces(tmp_path)
     apart = faces.rows(held_out=True)

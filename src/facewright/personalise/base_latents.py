@@ -28,22 +28,26 @@ class SceneLatents:
     latents: float16 (N, C, h, w), about unit normal.
     ids: int64 (N, T), tokens of the captions.
     points: float32 (N, P, 5, 2), x, y in pixels of the people's eyes, nose and corners of the mouth; NaN for nobody.
+    real: bool (N, h, w), False where a scene's photo ends and its border is repeated.
     """
 
     latents: np.ndarray
     ids: np.ndarray
     points: np.ndarray
+    real: np.ndarray
 
     def __post_init__(self) -> None:
-        shapes = self.latents.shape, self.ids.shape, self.points.shape
-        if (*map(len, shapes),) != (4, 2, 4) or len({shape[0] for shape in shapes}) > 1 or shapes[2][2:] != (5, 2):
+        latents, ids, points = self.latents.shape, self.ids.shape, self.points.shape
+        whole = (len(latents), len(ids), len(points)) == (4, 2, 4) and len({latents[0], ids[0], points[0]}) == 1
+        if not whole or points[2:] != (5, 2) or self.real.shape != (latents[0], *latents[2:]):
             raise DataError(
-                f"latents must be (N, C, h, w), ids (N, T) and points (N, P, 5, 2), got {', '.join(map(str, shapes))}"
+                "latents must be (N, C, h, w), ids (N, T), points (N, P, 5, 2) and real (N, h, w), got "
+                f"{latents}, {ids}, {points} and {self.real.shape}"
             )
 
     def first(self, count: int) -> "SceneLatents":
         """The first scenes."""
-        return SceneLatents(self.latents[:count], self.ids[:count], self.points[:count])
+        return SceneLatents(self.latents[:count], self.ids[:count], self.points[:count], self.real[:count])
 
 
 def world_fingerprint(world: World) -> str:
@@ -114,7 +118,10 @@ def scene_latents(
         if progress is not None:
             progress(numbers.stop, count)
     ids = token_ids([scene.caption for scene in scenes], tokenizer)
-    return SceneLatents(np.concatenate(parts)[:count], ids, world.points(scenes))
+    latents = np.concatenate(parts)[:count]
+    real = world.real(scenes)
+    down, across = (np.arange(side) * real.shape[1] // side for side in latents.shape[2:])
+    return SceneLatents(latents, ids, world.points(scenes), real[:, down][:, :, across])
 
 
 def _claim(cache: Path, made_with: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from facewright.diffusion.denoising import (
     check_identity_term,
     check_target,
     clean_of,
+    masked_mean,
     min_snr_weights,
     noised,
     target_of,
@@ -126,11 +127,11 @@ def train_base(
 ) -> TextToImage:
     """Train text encoder and denoiser; the same call again resumes.
 
-    The loss is the mean squared error of the target (noise, or velocity) at a uniformly drawn time, weighted by min-SNR
-    if the config says so. Where `config.identity_weight` is above 0, the loss gains weight * sqrt(alpha_bar) * (1 -
-    cosine) of one face in the clean latents that the output stands for to the same face of the scene, for a share of
-    the samples: squared errors alone take long to find out whom a caption speaks of. `metrics.jsonl` also gets the
-    unweighted loss on held-out scenes at fixed times and noise.
+    The loss is the mean squared error of the target (noise, or velocity) at a uniformly drawn time, where the scene is
+    real, weighted by min-SNR if the config says so. Where `config.identity_weight` is above 0, the loss gains weight *
+    sqrt(alpha_bar) * (1 - cosine) of one face in the clean latents that the output stands for to the same face of the
+    scene, for a share of the samples: squared errors alone take long to find out whom a caption speaks of.
+    `metrics.jsonl` also gets the unweighted loss on held-out scenes at fixed times and noise.
 
     Args:
         scenes: to train on.
@@ -180,8 +181,8 @@ def train_base(
 
     def error(
         network: nn.Module, given: SceneLatents, rows: Tensor, times: Tensor, noise: Tensor, drop: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Squared errors of the target; the clean latents that the output stands for; the true ones: (B, C, h, w)."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Squared errors of the target, clean latents the output stands for, true ones: (B, C, h, w); where they count."""
         picked = rows.numpy()
         clean, ids = torch.from_numpy(given.latents[picked]).float(), torch.from_numpy(given.ids[picked])
         if drop is not None:
@@ -190,7 +191,8 @@ def train_base(
         noisy = noised(clean, noise, bar).to(device).contiguous(memory_format=torch.channels_last)
         output = network(noisy, times.to(device), ids.to(device)).float()
         squared = (output - target_of(config.target, clean, noise, bar).to(device)).square()
-        return squared, clean_of(config.target, output, noisy, bar.to(device)), clean.to(device)
+        real = torch.from_numpy(given.real[picked])[:, None].float().to(device)
+        return squared, clean_of(config.target, output, noisy, bar.to(device)), clean.to(device), real
 
     def losses(indices: Tensor, generator: torch.Generator) -> Losses:
         count = len(indices)
@@ -198,11 +200,11 @@ def train_base(
         noise = torch.randn(count, channels, latent, latent, generator=generator)
         drop = torch.rand(count, generator=generator) < config.caption_dropout
         with saying_own_words(module.text_encoder, people, indices, drop, generator, share=config.own):
-            squared, guess, clean = error(module, scenes, indices, times, noise, drop)
+            squared, guess, clean, real = error(module, scenes, indices, times, noise, drop)
         if config.min_snr is not None:
             weights = min_snr_weights(time_bars(bars, times), target=config.target, gamma=config.min_snr)
             squared = squared * weights.to(device)
-        found = {"denoising": squared.mean()}
+        found = {"denoising": masked_mean(squared, real)}
         if faces is not None and config.identity_weight > 0:
             judged = math.ceil(config.identity_share * count)
             points = scenes.points[indices[:judged].numpy()]
@@ -225,7 +227,8 @@ def train_base(
                 for k in range(VALIDATION_TIMES):
                     times = torch.full((len(rows),), (2 * k + 1) * len(bars) // (2 * VALIDATION_TIMES))
                     noise = torch.randn(len(rows), channels, latent, latent, generator=generator)
-                    values.append((float(error(network, held_out, rows, times, noise)[0].mean()), len(rows)))
+                    squared, _, _, real = error(network, held_out, rows, times, noise)
+                    values.append((float(masked_mean(squared, real)), len(rows)))
         return sum(value * count for value, count in values) / sum(count for _, count in values)
 
     def validate() -> Mapping[str, float]:

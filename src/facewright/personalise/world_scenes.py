@@ -158,6 +158,16 @@ class World:
             own[: len(scene.figures)] = [figure.points() for figure in scene.figures]
         return found
 
+    def real(self, scenes: Sequence[Scene]) -> np.ndarray:
+        """Where pictures are real, bool (B, 16, 16): False where a photo ends and its border is repeated."""
+        found = np.ones((len(scenes), CELLS, CELLS), bool)
+        for own, scene in zip(found, scenes, strict=True):
+            for figure in scene.figures:
+                if figure.uncut:
+                    mask = self.faces.pack.masks[figure.row]
+                    own[:] = mask[:, ::-1] if figure.mirrored else mask
+        return found
+
     def images(self, numbers: Sequence[int]) -> np.ndarray:
         """The pictures of these scenes, uint8 (B, S, S, 3) RGB."""
         return self.draw([self.scene(number) for number in numbers])[0]
