@@ -256,12 +256,7 @@ def test_bad_settings_are_named(world: World, tokenizer: Any, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="prompts of 24 tokens, the text encoder takes 16"):
         make_text_to_image(replace(CONFIG, text=replace(TEXT, length=16)), tokenizer, channels=4, latent=8)
     with pytest.raises(DataError, match=r"latents must be \(N, C, h, w\)"):
-        SceneLatents(
-            np.zeros((2, 4, 8, 8), np.float16),
-            np.zeros((3, 24), np.int64),
-            np.zeros((2, 1, 5, 2)),
-            np.ones((2, 8, 8), bool),
-        )
+        SceneLatents(*map(np.zeros, ((2, 4, 8, 8), (3, 24), (2, 1, 5, 2), (2, 8, 8))))
 
 
 def test_text_that_was_taught_before_can_stay_as_it_is(scenes: SceneLatents, tokenizer: Any, tmp_path: Path) -> None:

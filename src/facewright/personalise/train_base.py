@@ -182,7 +182,7 @@ def train_base(
     def error(
         network: nn.Module, given: SceneLatents, rows: Tensor, times: Tensor, noise: Tensor, drop: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Squared errors of the target, clean latents the output stands for, true ones: (B, C, h, w); where they count."""
+        """Squared errors, the clean latents that the output stands for, the true ones: (B, C, h, w); where real."""
         picked = rows.numpy()
         clean, ids = torch.from_numpy(given.latents[picked]).float(), torch.from_numpy(given.ids[picked])
         if drop is not None:
