@@ -9,7 +9,7 @@ from PIL import Image
 from tests.align.drawn import draw_face
 from tests.cli.test_train import toy_encoder
 from tests.personalise.drawn_subjects import write_drawn
-from tests.personalise.small_base import save_small
+from tests.personalise.small_base import bundle, save_small
 from tests.personalise.tiny_base import TEXT_WIDTH, save_tiny
 
 from facewright.cli.app import run
@@ -99,6 +99,17 @@ def test_a_trained_denoiser_is_written_as_a_base_model(base: Path, tmp_path: Pat
     before = read_mapper_card(out / "mapper.safetensors").base_sha256
     assert run(["train", "personaliser", str(config(tmp_path, base)), *settings, "--out", str(out)]) == 0
     assert read_mapper_card(out / "mapper.safetensors").base_sha256 == read_base(out / "base").sha256 == before
+
+
+def test_without_a_base_the_mapper_is_for_the_bundled_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundled = bundle(tmp_path / "bundled", monkeypatch) / "base"
+    write_drawn(tmp_path / "subjects", people=2, photos=1, pairs=0, held_out=0)
+    toy_encoder(tmp_path / "e.safetensors")
+    path = config(tmp_path, bundled)
+    path.write_text(path.read_text().replace(f'base = "{bundled}"\n', ""))
+    out = tmp_path / "run"
+    assert run(["train", "personaliser", str(path), "recipe.held_out=0", "recipe.size=32", "--out", str(out)]) == 0
+    assert read_mapper_card(out / "mapper.safetensors").base_sha256 == read_base(bundled).sha256
 
 
 def test_a_small_base_that_is_trained_further_stays_a_small_one(tmp_path: Path) -> None:

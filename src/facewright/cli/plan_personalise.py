@@ -28,7 +28,7 @@ def personaliser(config: PersonaliserRun, known: Known) -> Named:
     Raises:
         InputError, DataError: as `read_shapes`, and as `SubjectFolder` where the folder is there.
     """
-    recipe, shapes = config.recipe, read_shapes(config.base, known)
+    recipe, shapes = config.recipe, read_shapes(config.base_folder, known)
     width, from_paper = _identity_width(config.encoder, known)
     side = recipe.size or shapes.picture
     people, length = recipe.most_people, int(shapes.texts[0].get("max_position_embeddings", 77))
@@ -63,7 +63,7 @@ def personaliser(config: PersonaliserRun, known: Known) -> Named:
         kind="personaliser",
         name=config.name,
         network="personaliser",
-        what=f"{told[recipe.trained]} for {config.base.name}; {', '.join(notes)}",
+        what=f"{told[recipe.trained]} for {config.base_folder.name}; {', '.join(notes)}",
         work=work,
         frozen=frozen,
         frozen_bytes=frozen * (4 if config.base_precision == "float32" else 2),

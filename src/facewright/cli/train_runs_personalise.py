@@ -11,7 +11,7 @@ from facewright import diffusion, encoders, personalise
 from facewright.align import load_detector
 from facewright.cli.train_run import Run, first_progress, flat, recipe_text, settings_of
 from facewright.errors import ConfigError
-from facewright.personalise.base import BaseFacts, read_base
+from facewright.personalise.base import BaseFacts, find_base, read_base
 from facewright.personalise.base_folder import save_base
 from facewright.personalise.identities import IdentityEncoder, MultiScaleEncoder
 from facewright.personalise.mapper import Mapper
@@ -31,8 +31,8 @@ class PersonaliserRun(Run):
     """The mapping of a personaliser, for one encoder and one base model."""
 
     subjects: Path  # folder of captioned photos with masks: FastComposer's, or of `facewright subjects`
-    base: Path  # directory of a Stable Diffusion 1.x, 2.x or XL model in the form of diffusers
     recipe: PersonaliserTraining
+    base: Path | None = None  # directory of a Stable Diffusion 1.x, 2.x or XL model of diffusers; None: the bundled one
     encoder: Path | None = None  # .safetensors, whose embeddings are mapped; None: the bundled encoder
     start: Path | None = None  # .safetensors of a mapper to start from; None: from the beginning
     words: WordsTraining | None = None  # given: the mapping is first taught the contexts of the base model's generator
@@ -41,6 +41,11 @@ class PersonaliserRun(Run):
     base_precision: str = "float32"  # of the frozen parts: float32, float16 or bfloat16
     checks: PersonaliserChecks | None = None  # pictures drawn of held-out people and judged
     name: str = "personaliser"
+
+    @property
+    def base_folder(self) -> Path:
+        """The directory of the base model."""
+        return find_base("bundled") if self.base is None else self.base
 
     def __post_init__(self) -> None:
         if self.words is not None and (self.start is not None or self.recipe.mode == "fuse"):
@@ -53,7 +58,7 @@ def train_personaliser_run(config: PersonaliserRun, out: Path, device: str) -> P
     Where the denoiser is trained too, the base model that the mapper is for is written to RUN/base before it.
     """
     recipe = config.recipe
-    folder, facts = SubjectFolder(config.subjects), read_base(config.base)
+    folder, facts = SubjectFolder(config.subjects), read_base(config.base_folder)
     if recipe.trained != "mapping" and config.base_precision != "float32":
         raise ConfigError(f"a denoiser is trained in float32, base_precision is {config.base_precision}")
     start = None if config.start is None else personalise.load_mapper(config.start)
