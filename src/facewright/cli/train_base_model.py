@@ -317,7 +317,8 @@ def _autoencoder_settings(config: BaseRun, generator: diffusion.Generator | None
     settings = settings_of(config)
     own = {key: value for key, value in settings["autoencoder"].items() if key != "schedule"}
     given = {} if generator is None else {"given": tensors_sha256(generator.autoencoder.state_dict())}
-    return {"pack": settings["pack"], "world": settings["world"], "autoencoder": own, **given}
+    begun = {} if config.begin is None else {"begin": read_base(config.begin).sha256}
+    return {"pack": settings["pack"], "world": settings["world"], "autoencoder": own, **given, **begun}
 
 
 def _measure(

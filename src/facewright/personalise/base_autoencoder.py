@@ -100,29 +100,32 @@ def train_base_autoencoder(
         scenes = [world.scene(number) for number in indices.tolist()]
         return to_tensor(world.draw(scenes)[0]), world.points(scenes)
 
-    def losses(drawn: tuple[Tensor, np.ndarray], generator: torch.Generator) -> Losses:
-        images, points = drawn
-        pictures = images.to(device).contiguous(memory_format=torch.channels_last)
-        found = dict[str, Tensor]()
+    def code(pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Losses]:
+        """Latents to decode, (B, C, h, w), and what coding costs."""
+        costs: dict[str, Tensor] = {}
+        wanted = None
         if given is not None:
             with torch.no_grad():
-                coded = given(pictures).float()
+                wanted = given(pictures).float()
         if not config.decoder_alone:
             latents = network.encode(pictures).latent_dist
             mean, log_variance = latents.mean.float(), latents.logvar.float()
             divergence = 0.5 * (log_variance.exp() - 1 - log_variance)
-            if given is None:
-                coded, deviation = mean, (0.5 * log_variance).exp()
+            if wanted is None:
                 divergence = divergence + 0.5 * mean.square()
             else:
-                found["given"] = config.given_weight * (mean - coded).square().mean()
-            found["prior"] = config.prior_weight * divergence.mean()
-        if given is not None:
-            deviation = torch.full_like(coded, config.noise)
-        coded = coded + deviation * torch.randn(coded.shape, generator=generator).to(device)
-        rebuilt = network.decode(coded).sample.float()
+                costs["given"] = config.given_weight * (mean - wanted).square().mean()
+            costs["prior"] = config.prior_weight * divergence.mean()
+        clean, deviation = (mean, (0.5 * log_variance).exp()) if wanted is None else (wanted, config.noise)
+        return clean + deviation * torch.randn(clean.shape, generator=generator).to(device), costs
+
+    def losses(drawn: tuple[Tensor, np.ndarray], generator: torch.Generator) -> Losses:
+        images, points = drawn
+        pictures = images.to(device).contiguous(memory_format=torch.channels_last)
+        latents, costs = code(pictures, generator)
+        rebuilt = network.decode(latents).sample.float()
         error = rebuilt - pictures
-        found |= {"pixels": error.abs().mean(), "edges": config.edge_weight * step_errors(error)}
+        found = {**costs, "pixels": error.abs().mean(), "edges": config.edge_weight * step_errors(error)}
         if faces is not None and config.identity_weight > 0:
             apart = faces(rebuilt, pictures, points, generator=generator)
             found["identity"] = config.identity_weight * apart.mean()
