@@ -92,7 +92,9 @@ def test_a_base_model_is_trained_on(folder: Path, capsys: pytest.CaptureFixture[
     assert sha256 is not None
     settings = json.loads((folder / "more" / "config.json").read_text())
     assert settings["made_with"]["begin"] == sha256
-    assert sha256 in json.loads((folder / "more" / "base" / CARD).read_text())["recipe"]
+    before, recipe = (json.loads((folder / run / "base" / CARD).read_text())["recipe"] for run in ("b", "more"))
+    assert f"begin as those of a base model (sha256 {sha256})" in recipe
+    assert recipe.endswith(f". Before that: {before}")
     capsys.readouterr()
     for setting, said in (
         ("names.words=5", "reads other words than captions and names here"),

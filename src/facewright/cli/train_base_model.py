@@ -342,14 +342,17 @@ def _measure(
 def _base_card(config: BaseRun, generator: diffusion.Generator | None) -> Card:
     recipe = config.recipe
     trained = "the denoiser trained" if recipe.frozen_text else "text encoder and denoiser trained together"
-    how = f"{trained} on captioned scenes of the miniature world"
+    how, before = f"{trained} on captioned scenes of the miniature world", ""
     if config.begin is not None:
-        how += f"; all networks begin as those of a base model (sha256 {read_base(config.begin).sha256})"
+        begun = read_base(config.begin)
+        how += f"; all networks begin as those of a base model (sha256 {begun.sha256})"
+        before = "" if begun.card is None else f". Before that: {begun.card.recipe}"
     elif generator is not None:
         how += (
             f"; the denoiser begins as {generator.name} (sha256 {generator.sha256}) and has its latents, the text "
             f"encoder first learned its contexts ({recipe_text('by regression', config.text)})"
         )
+    coder = recipe_text("absolute errors", config.autoencoder)
     return Card(
         name=config.name,
         kind="base",
@@ -362,6 +365,6 @@ def _base_card(config: BaseRun, generator: diffusion.Generator | None) -> Card:
         },
         data=config.data,
         licence=config.licence,
-        recipe=f"{recipe_text(how, recipe)}. Its autoencoder: {recipe_text('absolute errors', config.autoencoder)}",
+        recipe=f"{recipe_text(how, recipe)}. Its autoencoder: {coder}{before}",
         input=None,
     )

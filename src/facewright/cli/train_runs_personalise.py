@@ -49,7 +49,9 @@ class PersonaliserRun(Run):
 
     def __post_init__(self) -> None:
         if self.words is not None and (self.start is not None or self.recipe.mode == "fuse"):
-            raise ConfigError("words are taught to a new mapping of mode replace; leave them out (words=none), or start and fuse")
+            raise ConfigError(
+                "words are taught to a new mapping of mode replace; leave them out (words=none), or start and fuse"
+            )
 
 
 def train_personaliser_run(config: PersonaliserRun, out: Path, device: str) -> Path:
