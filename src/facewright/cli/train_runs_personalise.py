@@ -50,7 +50,7 @@ class PersonaliserRun(Run):
     def __post_init__(self) -> None:
         if self.words is not None and (self.start is not None or self.recipe.mode == "fuse"):
             raise ConfigError(
-                "words are taught to a new mapping of mode replace; leave them out (words=none), or start and fuse"
+                "words are taught to a new mapping of mode replace; set words=none, or leave out start and fuse"
             )
 
 
