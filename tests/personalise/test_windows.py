@@ -27,9 +27,11 @@ def people(width: int = TEXT_WIDTH) -> list[Subject]:
     return [Subject("alice", torch.randn(2, width), "woman"), Subject("bob", torch.randn(2, width), "man")]
 
 
-def test_windows_overlap_by_a_quarter() -> None:
+def test_windows_overlap_by_an_eighth() -> None:
     assert window_starts(1, 16) == [0]
-    assert window_starts(3, 16) == [0, 12, 24]
+    assert window_starts(3, 16) == [0, 14, 28]
+    assert window_starts(2, 16, multiple=4) == [0, 12]
+    assert window_starts(2, 4) == [0, 3]
 
 
 @pytest.mark.parametrize("between", [" and ", ", and ", " , "])
@@ -77,8 +79,11 @@ def test_each_window_reads_the_prompt_of_its_person(large: bool) -> None:
     drawn = draw_pictures(pipe, "alice and bob at night", subjects[::-1], WINDOWS, regions="columns")
     handle.remove()
     side = pipe.unet.config.sample_size
-    height, width = (cells * pipe.vae_scale_factor for cells in (side, window_starts(2, side)[1] + side))
+    height = side * pipe.vae_scale_factor
+    _, _, width, _ = drawn.images.shape
     assert drawn.images.shape == (1, height, width, 3)
+    assert width % 8 == 0
+    assert 1.5 * height <= width <= 1.875 * height
     states = given[0]["encoder_hidden_states"][1].unflatten(0, (2, -1))  # of the half that is not negative
     for number, one in enumerate(subjects):
         alone = encode_people(pipe, f"{one.name} at night", nouns={one.name: one.noun}, words={one.name: one.words})

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -211,7 +212,7 @@ def _kept_apart(
     pipe: Any, weights: Tensor | None, way: str | None, *, people: int, latent: tuple[int, int]
 ) -> AbstractContextManager[None]:
     if way == "windows":
-        return windowed(pipe.unet, window_starts(people, latent[0]), side=latent[0])
+        return windowed(pipe.unet, _starts(pipe, people, latent[0]), side=latent[0])
     if weights is None:
         return nullcontext()
     if way == "estimates":
@@ -305,8 +306,13 @@ def _size(pipe: Any, config: PictureConfig, *, windows: int) -> tuple[int, int]:
     height, width = own if isinstance(own, list | tuple) else (own, own)
     scale = pipe.vae_scale_factor
     if windows > 1:
-        width = window_starts(windows, height)[-1] + height
+        width = _starts(pipe, windows, height)[-1] + height
     return config.height or height * scale, config.width or width * scale
+
+
+def _starts(pipe: Any, people: int, side: int) -> list[int]:
+    """Of windows in a picture whose width is a multiple of 8 pixels, as the pipelines want it."""
+    return window_starts(people, side, multiple=8 // gcd(8, pipe.vae_scale_factor))
 
 
 def _generator(seed: int, number: int) -> torch.Generator:

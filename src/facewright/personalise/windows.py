@@ -17,18 +17,20 @@ from facewright.errors import InputError
 from facewright.personalise.prompts import find_people
 from facewright.personalise.regions import each_region
 
-OVERLAP = 0.25  # of two neighbours, as a share of a window
+OVERLAP = 0.125  # of two neighbours, as a share of a window; the least
 _BETWEEN = {"and", ",", ", and"}
 
 
-def window_starts(people: int, side: int) -> list[int]:
+def window_starts(people: int, side: int, *, multiple: int = 1) -> list[int]:
     """Where the windows of so many people begin, from left to right; the last one's end is the picture's.
 
     Args:
         people: at least one.
         side: of a window, in cells of the latents.
+        multiple: what starts are multiples of.
     """
-    return [number * round((1 - OVERLAP) * side) for number in range(people)]
+    apart = max(multiple, int((1 - OVERLAP) * side) // multiple * multiple)
+    return [number * apart for number in range(people)]
 
 
 def lone_prompts(prompt: str, names: Sequence[str]) -> dict[str, str]:
