@@ -207,6 +207,21 @@ def test_pairs_that_fit_no_windows_are_refused_before_anything_is_loaded(
     assert not drawn
 
 
+def test_pictures_of_another_number_of_people_are_refused_before_any_is_drawn(
+    models: Path, people: Path, tmp_path: Path, drawn: list[Sequence[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    single = arguments(models, people, out, SINGLE, "--count=1", "--groups=1")
+    assert run(single) == 0
+    before = len(drawn)
+    assert run(arguments(models, people, out, "prompt\n{} and {}\n", "--count=1", "--groups=1")) == 2
+    said = capsys.readouterr().err
+    assert "shows 1, the protocol" in said
+    assert "name another folder" in said
+    assert len(drawn) == before
+    assert run(arguments(models, people, out, SINGLE, "--count=1", "--groups=1")) == 0
+
+
 def test_without_the_people_the_base_model_draws_the_nouns(
     models: Path, people: Path, tmp_path: Path, drawn: list[Sequence[int]]
 ) -> None:

@@ -65,6 +65,40 @@ def test_columns_are_windows_unless_something_else_is_said(
         assert picture.size == size
 
 
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--layout=columns", "--box=alice=0,0,0.5,1", "--box=bob=0.5,0,1,1"], "--box and --layout both say where"),
+        (["--regions=windows"], "--regions windows keeps columns or boxes apart; give --layout columns, or --box"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    face: str,
+    more: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bundle(tmp_path / "bundled", monkeypatch)
+    call = ["personalise", "alice and bob", face, face.replace("alice", "bob", 1), "--out", str(tmp_path / "out")]
+    assert run([*call, *more]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_people_by_words_alone_are_advised_of_columns(
+    face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle(tmp_path / "bundled", monkeypatch, drawing={"steps": 1})
+    call = ["personalise", "alice and bob", face, face.replace("alice", "bob", 1)]
+    advice = "--layout columns draws them side by side"
+    assert run([*call, "--out", str(tmp_path / "words")]) == 0
+    assert advice in capsys.readouterr().err
+    assert run([*call, "--layout=columns", "--out", str(tmp_path / "columns")]) == 0
+    assert advice not in capsys.readouterr().err
+
+
 def test_people_who_fit_no_windows_are_refused_before_anything_is_loaded(
     face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,6 +79,8 @@ def largest_face(photo: Path, finder: "Detector") -> "PhotoOf":
     faces = finder.detect(read_photo(photo))
     if not faces:
         raise DataError(f"no face found in {photo}; give a photo that shows the face larger, or leave the person out")
+    if len(faces) > 1:
+        note(f"{photo} shows {len(faces)} faces; the largest is taken")
     ordered = sorted(faces, key=lambda face: (face.box[0] + face.box[2]) / 2)
     return PhotoOf(photo, 1 + max(range(len(ordered)), key=lambda index: ordered[index].area))
 
@@ -110,6 +112,7 @@ def draw_protocol(
     names = list(people)
     chosen = protocol.groups(names) if groups is None else spread_groups(names, protocol.people, groups, seed=call.seed)
     wanted = dict.fromkeys(name for names in chosen for name in names)
+    _check_others(root, protocol)
     photos = {name: [largest_face(people[name][0], finder)] for name in wanted}
     described = described_people(photos, nouns)
     cases = list(_cases(root, protocol, chosen, described, nouns, call, checked))
@@ -127,6 +130,19 @@ def draw_protocol(
                 _draw(studio, case, [subjects[name] for name in case.names], models, numbers, f"{done:,} pictures are")
                 done += len(numbers)
                 progress(done, total)
+
+
+def _check_others(root: Path, protocol: "PromptProtocol") -> None:
+    """Refuse a folder that holds pictures of another number of people, which could not be measured together."""
+    from facewright.personalise.picture_folder import RECORD, PictureFolder
+
+    for record in sorted(root.rglob(RECORD)):
+        count = len(PictureFolder(record.parent).facts.get("people", ()))
+        if not record.parent.name.startswith(".") and count != protocol.people:
+            raise InputError(
+                f"{record.parent} shows {count}, the protocol {protocol.name} {protocol.people} in a picture, and they "
+                "are measured apart; name another folder"
+            )
 
 
 def _cases(

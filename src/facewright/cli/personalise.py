@@ -146,6 +146,11 @@ def personalise(
     checked = check_models(call)
     call = call.suited(checked.facts.drawing, said)
     call.check_regions(prompt, list(photos))
+    if len(photos) > 1 and call.regions(list(photos)) is None:
+        if regions is not None:
+            raise ConfigError(f"--regions {regions} keeps columns or boxes apart; give --layout columns, or --box")
+        if checked.facts.is_small:
+            note("this base model does not tell people apart by words; --layout columns draws them side by side")
     placed = checked.place(prompt, nouns)
     facts = {
         "prompt": prompt,

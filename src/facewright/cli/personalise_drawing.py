@@ -46,6 +46,8 @@ class DrawingCall:
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise ConfigError(f"--layout must be {' or '.join(LAYOUTS)}, got {self.layout!r}")
+        if self.boxes and self.layout != "none":
+            raise ConfigError("--box and --layout both say where people are; give one of them")
 
     def settings(self) -> dict[str, Any]:
         """What the pictures depend on, models apart; the batch and the device change no more than rounding."""
@@ -167,7 +169,7 @@ def check_photos(photos: "Photos") -> None:
     for own in photos.values():
         for photo in own:
             if not photo.path.is_file():
-                raise InputError(f"{photo.path}: no such photo")
+                raise InputError(f"{photo.path}: no such photo; check the path after the equals sign of --face")
 
 
 def described_people(photos: "Photos", nouns: Mapping[str, str]) -> dict[str, Any]:

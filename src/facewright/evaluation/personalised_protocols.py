@@ -145,7 +145,9 @@ class PromptProtocol:
             InputError: fewer people than a picture shows.
         """
         if len(names) < self.people:
-            raise InputError(f"the protocol {self.name} shows {self.people} people in a picture, got {len(names)}")
+            raise InputError(
+                f"the protocol {self.name} shows {self.people} people in a picture, got {len(names)}; add folders"
+            )
         return list(combinations(names, self.people))
 
 

@@ -150,9 +150,8 @@ def choose_face(faces: Sequence[Face], photo: PhotoOf) -> Face:
         )
     number = 1 if photo.face is None else photo.face
     if not 1 <= number <= len(ordered):
-        raise InputError(
-            f"{photo.path} shows {len(ordered)} {'face' if len(ordered) == 1 else 'faces'}, face {number} was asked for"
-        )
+        many = "1 face" if len(ordered) == 1 else f"{len(ordered)} faces"
+        raise InputError(f"{photo.path} shows {many}, face {number} was asked for; they count from 1, from the left")
     return ordered[number - 1]
 
 

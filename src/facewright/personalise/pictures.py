@@ -40,7 +40,7 @@ class PictureConfig:
     width: int | None = None  # pixels; None: the base model's own
     height: int | None = None
     batch: int = 4  # pictures at a time
-    regional: str = "attention"  # how regions are kept apart: attention or estimates (`regions`), or `windows`
+    regional: str = "attention"  # how regions are kept apart: attention, estimates (module regions) or windows
 
     def __post_init__(self) -> None:
         if self.regional not in WAYS:
@@ -101,7 +101,8 @@ def draw_pictures(
         regions: None, every word acts everywhere; "columns", people side by side from left to right in the order of
             the prompt; or masks, (N, H, W) in [0, 1] in the order of `subjects`. Each person's words then act in their
             region alone, where the others are read as their nouns (by "estimates": as this person too); outside all
-            regions everybody is a noun.
+            regions everybody is a noun. In "windows" each column is a square of the base model's own size, in which the
+            prompt names that person alone; the picture is wider than the base model's.
         extra: further arguments of the pipeline's call, such as a ControlNet's `image`.
         progress: called with (denoiser calls done, all of them).
 

@@ -22,7 +22,7 @@ _BETWEEN = {"and", ",", ", and"}
 
 
 def window_starts(people: int, side: int, *, multiple: int = 1) -> list[int]:
-    """Where the windows of so many people begin, from left to right; the last one's end is the picture's.
+    """Where the windows of so many people begin, from left to right; the picture ends with the last one.
 
     Args:
         people: at least one.
