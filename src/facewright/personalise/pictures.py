@@ -122,7 +122,7 @@ def draw_pictures(
     conditioned, text_only, negative = _encode(
         pipe, prompt, subjects, fuse=fuse, regional=regional, negative=config.negative
     )
-    height, width = _size(pipe, config, windows=len(subjects) if regional == "windows" else 1)
+    height, width = _size(pipe, config, windows=len(subjects) if regional == "windows" else 0)
     pipe.scheduler.set_timesteps(config.steps)
     calls = len(pipe.scheduler.timesteps)
     first = text_only_calls(config.steps, config.alpha, calls=calls, order=pipe.scheduler.order)
@@ -306,7 +306,7 @@ def _size(pipe: Any, config: PictureConfig, *, windows: int) -> tuple[int, int]:
     own = pipe.unet.config.sample_size
     height, width = own if isinstance(own, list | tuple) else (own, own)
     scale = pipe.vae_scale_factor
-    if windows > 1:
+    if windows:
         width = _starts(pipe, windows, height)[-1] + height
     return config.height or height * scale, config.width or width * scale
 
