@@ -5,9 +5,9 @@
 
 The published way (sample.py of IDiff-Face and its descendants): float32, DDIM of 50 steps, batches that share one
 identity, the VQ-f4 decoder. Then this package's own `Generator.sample` on batches of as many identities as pictures, in
-the arithmetic that it chooses for the device: 16 steps with the same decoder, and 4 steps with the small one that
-`train decoder` distils. Weights are random: time does not depend on them, pictures do. Each measurement has a process
-of its own, after one run of few pictures to warm up.
+the arithmetic that it chooses for the device: 16 steps with the same decoder and with the small one that
+`train decoder` distils, and 4 steps with the small one. Weights are random: time does not depend on them, pictures do.
+Each measurement has a process of its own, after one run of few pictures to warm up.
 """
 
 import argparse
@@ -48,6 +48,7 @@ class Way:
 WAYS = (
     Way("published: fp32, DDIM 50, one identity a batch", "ddim-published", 50, published=True),
     Way("facewright: UniPC 16", "unipc", 16),
+    Way("facewright: UniPC 16, small decoder", "unipc", 16, small_decoder=True),
     Way("facewright: few-step 4, small decoder", "lcm", 4, small_decoder=True),
 )
 

@@ -169,6 +169,7 @@ def folder(tmp_path: Path) -> Path:
     sizes = "[recipe.network]\nchannels = 4\nwidths = [8]\nblocks = [1]\n"
     (tmp_path / "decoder.toml").write_text(f"{start}[recipe]\nfeature_weight = 0.5\n{sizes}{SHORT}")
     (tmp_path / "control.toml").write_text(f'{start}hint = "edges"\n{SHORT}')
+    (tmp_path / "finetune.toml").write_text(f"{start}[recipe]\ncontext_dropout = 0.2\n{SHORT}")
     (tmp_path / "fewstep.toml").write_text(f"{start}[recipe]\nsteps = 2\nskips = 4\nguidance = 1.5\n{SHORT}")
     return tmp_path
 
@@ -185,6 +186,10 @@ def test_what_is_made_of_a_generator(folder: Path) -> None:
     assert counted.forward_flops == pytest.approx(4 * plain.forward_flops), "student, average, the teacher twice"
     backward = plain.training_flops - plain.forward_flops
     assert counted.training_flops == pytest.approx(4 * plain.forward_flops + backward)
+
+    further = read_work(folder / "finetune.toml")
+    assert further.kind == "finetune"
+    assert plan_of(further.work).training_flops == plain.training_flops
 
     control = read_work(folder / "control.toml")
     counted = plan_of(control.work)

@@ -94,8 +94,27 @@ def test_a_generator_and_what_is_made_of_it(folder: Path, capsys: pytest.Capture
     hinted = control.sample(contexts, noise, steps=1, hints=torch.zeros(2, 3, 128, 128))
     assert hinted.shape == (2, 3, 128, 128)
 
-    toy_encoder(folder / "e.safetensors", seed=1)
+    further = derived(folder, "finetune", f"[recipe]\nexport_all = true\nidentity_weight = 0.1\n{SCHEDULE}")
+    assert further.denoiser.config == base.denoiser.config
+    assert further.sample(contexts, noise, steps=1).shape == (2, 3, 128, 128)
+    before, after, last = (
+        torch.cat([value.flatten() for value in generator.denoiser.parameters()])
+        for generator in (base, further, diffusion.load(folder / "finetune" / "generator-last.safetensors"))
+    )
+    assert 0 < (after - before).norm() < 0.3 * before.norm(), "it begins as the generator"
+    assert not torch.equal(after, last)
+    assert "its denoiser was trained on; schedule.images 8" in further.card["recipe"]
+    assert base.card["recipe"] in further.card["recipe"]
+    assert json.loads((folder / "finetune" / "config.json").read_text())["recipe"]["identity_weight"] == 0.1
+
     capsys.readouterr()
+    for made in ("fewstep", "control"):
+        start = [f"generator={folder / made / 'generator.safetensors'}", "--out", str(folder / "other")]
+        assert app.run(["train", "finetune", str(folder / "finetune.toml"), *start]) == 2
+        assert "name the one that it was made of" in capsys.readouterr().err
+        assert not (folder / "other").exists()
+
+    toy_encoder(folder / "e.safetensors", seed=1)
     call = ["train", "fewstep", str(folder / "fewstep.toml"), "--out", str(folder / "other")]
     assert app.run(call) == 2
     assert "was trained with the encoder" in capsys.readouterr().err

@@ -30,7 +30,7 @@ from facewright.errors import ConfigError, DataError
 from facewright.training.trainer import Schedule
 
 SCHEDULE = Schedule(images=320, batch=16, learning_rate=2e-3, ema_maximum=0.8, log_every=80, save_every=160)
-CONFIG = GeneratorTraining(SCHEDULE, DENOISER)
+CONFIG = GeneratorTraining(SCHEDULE, network=DENOISER)
 
 
 def embed(faces: np.ndarray) -> np.ndarray:
@@ -178,7 +178,7 @@ def rows_of(run: Path) -> list[dict[str, float]]:
 
 def test_every_average_is_kept_and_measured_and_one_of_them_is_exported(tmp_path: Path) -> None:
     schedule = replace(SHORT, batch=4, ema_more=(0.2, 0.1))
-    config = GeneratorTraining(schedule, DENOISER, exported=0.2, min_snr=5.0)
+    config = GeneratorTraining(schedule, network=DENOISER, exported=0.2, min_snr=5.0)
     measured: list[int] = []
 
     def measure(denoiser: torch.nn.Module, images: int) -> dict[str, float]:
@@ -202,7 +202,9 @@ def test_every_average_is_kept_and_measured_and_one_of_them_is_exported(tmp_path
 def test_a_network_without_context_learns_of_latents_alone(tmp_path: Path) -> None:
     cache = replace(tiny_cache(), embeddings=np.empty((24, 2, 0), np.float32))
     schedule = replace(SHORT, images=128, log_every=64, save_every=64)
-    network = train_generator(cache, GeneratorTraining(schedule, replace(DENOISER, context_inputs=None)), out=tmp_path)
+    network = train_generator(
+        cache, GeneratorTraining(schedule, network=replace(DENOISER, context_inputs=None)), out=tmp_path
+    )
     losses = [row["held_out"] for row in rows_of(tmp_path) if "held_out" in row]
     assert losses[-1] < losses[0]
     assert network(torch.zeros(1, 4, 8, 8), torch.tensor([9])).shape == (1, 4, 8, 8)
@@ -211,7 +213,7 @@ def test_a_network_without_context_learns_of_latents_alone(tmp_path: Path) -> No
 def test_a_recipe_that_an_older_run_did_not_know_all_of_resumes_it(tmp_path: Path) -> None:
     recipe = {"context_dropout": 0.1, "network": {"width": 32}}
     settings = {"name": "a", "recipe": {**recipe, "min_snr": None, "exported": None, "checks": None}}
-    config = GeneratorTraining(replace(SHORT, save_every=16), DENOISER)
+    config = GeneratorTraining(replace(SHORT, save_every=16), network=DENOISER)
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -239,7 +241,7 @@ def test_wrong_recipes_are_named(changes: dict[str, object], said: str) -> None:
 
 def test_latents_of_another_size_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="have 4 channels and the embeddings 16 numbers, the network is for 8 and 16"):
-        train_generator(tiny_cache(), GeneratorTraining(SHORT, replace(DENOISER, channels=8)), out=tmp_path)
+        train_generator(tiny_cache(), GeneratorTraining(SHORT, network=replace(DENOISER, channels=8)), out=tmp_path)
     with pytest.raises(DataError, match="need as many masks"):
         replace(tiny_cache(), masks=np.ones((3, 16, 16), np.uint8))
     assert not list(tmp_path.iterdir())

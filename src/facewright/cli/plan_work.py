@@ -16,7 +16,7 @@ from facewright.cli.plan_steps import CodedRoundTrip, ControlStep, DecoderStep, 
 from facewright.cli.run_recipe import read_toml
 from facewright.cli.train_runs import RUNS, EncoderRun, RecogniserRun
 from facewright.cli.train_runs_base import BaseRun, PromptsRun
-from facewright.cli.train_runs_derived import ControlRun, DecoderRun, FewStepRun
+from facewright.cli.train_runs_derived import ControlRun, DecoderRun, FewStepRun, FinetuneRun
 from facewright.cli.train_runs_diffusion import AutoencoderRun, GeneratorRun
 from facewright.cli.train_runs_personalise import PersonaliserRun
 from facewright.diffusion.controlnet import HINT_FACTOR
@@ -139,15 +139,29 @@ def _generator(config: GeneratorRun, known: Known) -> Named:
         "denoiser": asdict(network),
         "diffusion": asdict(recipe.diffusion),
     }
-    side = side_of(made)
+    return _denoiser("generator", config.name, network, side_of(made), recipe, made)
+
+
+def _finetune(config: FinetuneRun, known: Known) -> Named:
+    made = architecture_of(config.generator, known)
+    return _denoiser("finetune", config.name, unet_of(made), side_of(made), config.recipe, made)
+
+
+def _denoiser(
+    kind: str,
+    name: str,
+    network: diffusion.UNetConfig,
+    side: int,
+    recipe: diffusion.DenoiserTraining,
+    made: Architecture,
+) -> Named:
     work = Work(
         build=lambda: diffusion.ConditionalUNet(network),
         inputs=lambda count: noisy(network, side, count),
         schedule=recipe.schedule,
     )
     without = ", without its identity term" if recipe.identity_weight else ""
-    what = f"the denoiser on {side} x {side} latents, encoded before{without}"
-    return Named("generator", config.name, "unet", what, work, made)
+    return Named(kind, name, "unet", f"the denoiser on {side} x {side} latents, encoded before{without}", work, made)
 
 
 def _autoencoder_of(config: GeneratorRun, known: Known) -> Architecture:
@@ -249,6 +263,7 @@ KINDS: dict[type, Callable[[Any, Known], Named]] = {
     DecoderRun: _decoder,
     ControlRun: _control,
     FewStepRun: _fewstep,
+    FinetuneRun: _finetune,
     PersonaliserRun: personaliser,
     BaseRun: base_model,
     PromptsRun: prompts,

@@ -17,16 +17,18 @@ KINDS = {
     "decoder": "a small decoder for a generator, distilled from its own",
     "control": "a control branch for a generator, which hint pictures then steer",
     "fewstep": "a generator for a few steps, distilled from one for many",
+    "finetune": "a generator further, on other faces or for longer; its encoder and autoencoder stay",
     "personaliser": "the mapping from a face to words of a Stable Diffusion model, on captioned photos with masks",
     "base": "a small base model of Stable Diffusion's form, from nothing, on captioned scenes of a pack's faces",
     "prompts": "the classifier that says whether a picture shows what its prompt said, on a pack of aligned faces",
 }
 
-# What RUN/NAME.safetensors is called where it is not the kind: three of these write a whole generator, "base" a folder.
+# What RUN/NAME.safetensors is called where it is not the kind: four of these write a whole generator, "base" a folder.
 WRITTEN = {
     "decoder": "generator",
     "control": "generator",
     "fewstep": "generator",
+    "finetune": "generator",
     "personaliser": "mapper",
     "base": "base/",
 }

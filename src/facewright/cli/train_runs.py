@@ -14,9 +14,11 @@ from facewright.cli.train_runs_derived import (
     ControlRun,
     DecoderRun,
     FewStepRun,
+    FinetuneRun,
     train_control,
     train_decoder,
     train_fewstep,
+    train_finetune,
 )
 from facewright.cli.train_runs_diffusion import AutoencoderRun, GeneratorRun, train_autoencoder, train_generator
 from facewright.cli.train_runs_personalise import PersonaliserRun, train_personaliser_run
@@ -114,6 +116,7 @@ RUNS: dict[str, tuple[type[Any], Callable[[Any, Path, str], Path]]] = {
     "decoder": (DecoderRun, train_decoder),
     "control": (ControlRun, train_control),
     "fewstep": (FewStepRun, train_fewstep),
+    "finetune": (FinetuneRun, train_finetune),
     "personaliser": (PersonaliserRun, train_personaliser_run),
     "base": (BaseRun, train_base_model),
     "prompts": (PromptsRun, train_prompts),

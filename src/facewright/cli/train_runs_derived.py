@@ -1,4 +1,4 @@
-"""What `facewright train` makes of a generator: one with a small decoder, with a control branch, for a few steps."""
+"""What `facewright train` makes of a generator: with a small decoder or a control branch, for few steps, trained on."""
 
 import copy
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import numpy as np
 from facewright import diffusion, encoders
 from facewright.cli.train_latents import encoded_faces, features_of, sample_measure
 from facewright.cli.train_run import NOT_SAID, Run, first_progress, recipe_text, settings_of, write_weights
+from facewright.cli.train_runs_diffusion import keep_others
 from facewright.errors import ConfigError
 from facewright.training.run_folder import RunFolder
 from facewright.weights import Card
@@ -23,6 +24,14 @@ class DerivedRun(Run):
     pack: Path  # aligned faces: a pack, or a set in any format
     generator: Path | None = None  # .safetensors; None: the bundled generator
     encoder: Path | None = None  # .safetensors, the one that the generator was trained with; None: the bundled one
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneRun(DerivedRun):
+    """A generator trained on, with other faces or for longer; its sizes, latents and noise levels stay."""
+
+    recipe: diffusion.DenoiserTraining
+    name: str = "generator-finetuned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +104,9 @@ class _Base:
             **{key: before[key] if said == NOT_SAID else said for key, said in told.items()},
         )
 
-    def write(self, card: Card, **parts: Any) -> Path:
-        """Write the generator with other parts to RUN/generator.safetensors."""
-        return write_weights(self._out / "generator.safetensors", self.with_parts(card, **parts).state_dict(), card)
+    def write(self, card: Card, name: str = "generator", **parts: Any) -> Path:
+        """Write the generator with other parts to RUN/NAME.safetensors."""
+        return write_weights(self._out / f"{name}.safetensors", self.with_parts(card, **parts).state_dict(), card)
 
     def with_parts(self, card: Card, **parts: Any) -> diffusion.Generator:
         """The generator with other parts."""
@@ -105,6 +114,53 @@ class _Base:
         given = {"autoencoder": old.autoencoder, "denoiser": old.denoiser, "diffusion": old.diffusion, "card": card}
         kept = {"decoder": old.decoder, "control": old.control, "sampling": old.sampling}
         return diffusion.Generator(**{**given, **kept, **parts}).eval()
+
+
+def train_finetune(config: FinetuneRun, out: Path, device: str) -> Path:
+    """Train the generator's denoiser on, and write the generator as `train_generator` does.
+
+    Raises:
+        ConfigError: it was distilled to a few steps, or has a control branch.
+    """
+    before = diffusion.load_card(config.generator or "bundled")
+    if before.architecture.keys() & {"sampling", "control"}:
+        raise ConfigError(
+            f"the generator {before.name!r} was distilled to few steps or has a control branch, which would not fit "
+            "it any more; name the one that it was made of"
+        )
+    base = _Base(config, "generator", out, device)
+    generator = base.generator
+    recipe = diffusion.GeneratorTraining.further(config.recipe, generator.denoiser.config, generator.diffusion)
+    card = base.card("its denoiser was trained on", config.recipe, {})
+
+    def keep(denoiser: diffusion.ConditionalUNet, name: str = "generator") -> None:
+        base.write(card, name, denoiser=denoiser)
+
+    measure = sample_measure(
+        recipe.checks,
+        config.pack,
+        base.cache,
+        lambda denoiser: base.with_parts(card, denoiser=denoiser),
+        base.encoder if generator.context_width else None,
+        out=out,
+        device=device,
+    )
+    with first_progress("training the generator on") as progress:
+        denoiser = diffusion.train_generator(
+            base.cache,
+            recipe,
+            out=out,
+            device=device,
+            progress=progress,
+            settings=base.settings,
+            on_save=keep,
+            identify=diffusion.decode_and_embed(copy.deepcopy(generator.autoencoder), base.encoder),
+            measure=measure,
+            start=generator.denoiser,
+        )
+    keep(denoiser)
+    keep_others(recipe, out, keep)
+    return out / "generator.safetensors"
 
 
 def train_decoder(config: DecoderRun, out: Path, device: str) -> Path:

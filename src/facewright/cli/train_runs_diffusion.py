@@ -1,6 +1,7 @@
 """What `facewright train` runs for autoencoders and generators."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,12 +122,19 @@ def train_generator(config: GeneratorRun, out: Path, device: str) -> Path:
             measure=measure,
         )
     keep(denoiser)
+    keep_others(recipe, out, keep)
+    return out / "generator.safetensors"
+
+
+def keep_others(
+    recipe: diffusion.GeneratorTraining, out: Path, keep: Callable[[diffusion.ConditionalUNet, str], None]
+) -> None:
+    """Give `keep` the last weights and every average but the exported one, with names, where the recipe says so."""
     if recipe.export_all:
         exported = recipe.schedule.ema_maximum if recipe.exported is None else recipe.exported
         for name, other in diffusion.kept_averages(out, recipe).items():
             if exported is None or name != f"{exported:g}":
                 keep(other, f"generator-{name}")
-    return out / "generator.safetensors"
 
 
 def load_autoencoder(path: Path) -> tuple[diffusion.Autoencoder | diffusion.VQAutoencoder, Card]:

@@ -20,6 +20,7 @@ from facewright.diffusion.train_control import ControlTraining, train_control
 from facewright.diffusion.train_decoder import DecoderTraining, train_decoder
 from facewright.diffusion.train_fewstep import FewStepTraining, train_fewstep
 from facewright.diffusion.train_generator import (
+    DenoiserTraining,
     GeneratorTraining,
     decode_and_embed,
     kept_averages,
@@ -42,6 +43,7 @@ __all__ = [
     "ControlledUNet",
     "CriticTerms",
     "DecoderTraining",
+    "DenoiserTraining",
     "DiffusionConfig",
     "FastDecoder",
     "FastDecoderConfig",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,10 @@ VALIDATION_FACES = 256
 
 
 @dataclass(frozen=True)
-class GeneratorTraining:
-    """How the denoiser is trained."""
+class DenoiserTraining:
+    """How a denoiser of any sizes is trained."""
 
     schedule: Schedule
-    network: UNetConfig = field(default_factory=UNetConfig)  # context_inputs None: unconditional
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     context_dropout: float = 0.1  # share of the samples whose whole context is left out, for guidance
     identity_weight: float = 0.0  # of the identity term; 0: none
     identity_share: float = 0.25  # share of the samples that have it
@@ -57,11 +55,28 @@ class GeneratorTraining:
             raise ConfigError(f"context_dropout must be in [0, 1], got {self.context_dropout}")
         if self.min_snr is not None and self.min_snr <= 0:
             raise ConfigError(f"min_snr must be above 0, or none, got {self.min_snr}")
-        if self.network.context_inputs is None and self.identity_weight > 0:
-            raise ConfigError("an unconditional network has no identity to hold; set identity_weight to 0")
         kept = (None, self.schedule.ema_maximum, *self.schedule.ema_more)
         if self.exported not in kept:
             raise ConfigError(f"exported must be one of the averages {kept[1:]} of the schedule, got {self.exported}")
+
+
+@dataclass(frozen=True)
+class GeneratorTraining(DenoiserTraining):
+    """How the denoiser of a generator is trained."""
+
+    network: UNetConfig = field(default_factory=UNetConfig)  # context_inputs None: unconditional
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network.context_inputs is None and self.identity_weight > 0:
+            raise ConfigError("an unconditional network has no identity to hold; set identity_weight to 0")
+
+    @classmethod
+    def further(cls, how: DenoiserTraining, network: UNetConfig, diffusion: DiffusionConfig) -> "GeneratorTraining":
+        """The training of a denoiser that is there already."""
+        told = {field.name: getattr(how, field.name) for field in fields(DenoiserTraining)}
+        return cls(network=network, diffusion=diffusion, **told)
 
 
 def train_generator(
@@ -75,6 +90,7 @@ def train_generator(
     on_save: Callable[[ConditionalUNet], None] | None = None,
     identify: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     measure: Callable[[ConditionalUNet, int], Mapping[str, float]] | None = None,
+    start: ConditionalUNet | None = None,
 ) -> ConditionalUNet:
     """Train the denoiser; the same call again resumes.
 
@@ -96,6 +112,7 @@ def train_generator(
         identify: clean latents (B, C, h, w) to unit embeddings (B, D), differentiable, drawing its augmentation from
             the generator; `decode_and_embed` makes one.
         measure: figures of the exported average, which it gets with the images seen, for `metrics.jsonl` at every save.
+        start: a denoiser of the same sizes whose weights it begins with; None: drawn ones.
 
     Returns:
         The denoiser with its exported average, in eval mode.
@@ -104,6 +121,8 @@ def train_generator(
         raise ConfigError("identity_weight is above 0, and there is no encoder to judge identities by")
     cache.check_fits(channels=config.network.channels, context_inputs=config.network.context_inputs)
     network = begun(lambda: ConditionalUNet(config.network), seed=config.schedule.seed)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     trainer = Trainer(
         network, config.schedule, out=out, device=device, config={"kind": "generator", **(settings or {})}
     )
