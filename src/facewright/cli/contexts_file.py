@@ -10,7 +10,7 @@ from facewright.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from facewright.data.embeddings import Embeddings
-    from facewright.synthesis import EmbeddingStatistics, Limits
+    from facewright.synthesis import EmbeddingStatistics, Limits, PersonVariation
 
 
 def _named_npz(path: Path) -> Path:
@@ -47,6 +47,14 @@ def statistics_like(like: str, rank: int) -> "EmbeddingStatistics":
         encoder_sha256=real.provenance.get("encoder_sha256"),
         licence=real.provenance.get("licence"),
     )
+
+
+def variation_like(like: str) -> "PersonVariation":
+    """What `--vary-like` names: the bundled variation, a file of one, or an .npz of embeddings to fit it to."""
+    from facewright.data.embeddings import read_embeddings
+    from facewright.synthesis import fit_variation, load_variation
+
+    return fit_variation(read_embeddings(like)) if like.endswith(".npz") else load_variation(like)
 
 
 def read_limits(min_angle: float | None, avoid: Path | None, avoid_angle: float | None) -> "Limits":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facewright.cli.console import counted, progress_bar, summary, write_json
+from facewright.cli.contexts_file import variation_like
 from facewright.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -78,6 +79,13 @@ def sample(
     cone: Annotated[
         float | None, typer.Option("--cone", help="Radians by which a picture's context may leave its identity's.")
     ] = None,
+    vary: Annotated[
+        float | None,
+        typer.Option("--vary", help="Standard deviations by which contexts differ as photos of one person do, to 3."),
+    ] = None,
+    vary_like: Annotated[
+        str, typer.Option("--vary-like", help="For --vary: bundled, or an .npz of pictures named PERSON/PICTURE.")
+    ] = "bundled",
     seed: Annotated[int, typer.Option("--seed", help="Another seed gives other images.")] = 0,
     batch: Annotated[int, typer.Option("--batch", help="Images made at a time.")] = 64,
     image_size: Annotated[
@@ -137,6 +145,8 @@ def sample(
         "out": out,
         "negative": negative,
         "cone": cone,
+        "vary": vary,
+        "variation": None if vary is None else variation_like(vary_like),
         "seed": seed,
         "batch": batch,
         "image_size": image_size,

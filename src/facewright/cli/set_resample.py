@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from facewright.cli.console import counted, progress_bar, summary, write_json
+from facewright.cli.contexts_file import variation_like
 from facewright.cli.set_filter import (
     Device,
     EncoderName,
@@ -42,6 +43,9 @@ def resample(
     ] = 3,
     generator: Annotated[str, typer.Option("--generator", help="The set's own: bundled, or a file.")] = "bundled",
     encoder: EncoderName = "bundled",
+    vary_like: Annotated[
+        str, typer.Option("--vary-like", help="Of a set sampled with --vary: what it was given.")
+    ] = "bundled",
     device: Device = "cpu",
     json_file: Json = None,
 ) -> None:
@@ -72,6 +76,7 @@ def resample(
             encoder=None if encoder == "none" else encoders.load(encoder, device=device),
             training=read_training(training),
             detector=None if aligned_by is None else load_detector(aligned_by),
+            variation=None if config.get("vary") is None else variation_like(vary_like),
             rounds=rounds,
             progress=progress,
         )

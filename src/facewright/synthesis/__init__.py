@@ -25,6 +25,7 @@ from facewright.synthesis.set_filter import FilterReport, SetLimits, filter_set
 from facewright.synthesis.shares import Share
 from facewright.synthesis.statistics import EmbeddingStatistics, fit_statistics, load_statistics, save_statistics
 from facewright.synthesis.trials import Trials, consistent, try_identities
+from facewright.synthesis.variation import PersonVariation, fit_variation, load_variation, save_variation, varied
 from facewright.synthesis.workers import sample_with_workers
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "FoundContexts",
     "Licence",
     "Limits",
+    "PersonVariation",
     "ResampleReport",
     "SampleSummary",
     "SearchReport",
@@ -53,10 +55,12 @@ __all__ = [
     "filter_set",
     "fit_groups",
     "fit_statistics",
+    "fit_variation",
     "fitted_contexts",
     "generated_contexts",
     "image_seed",
     "load_statistics",
+    "load_variation",
     "narrowest_licence",
     "negative_rows",
     "packed_contexts",
@@ -65,11 +69,13 @@ __all__ = [
     "sample_set",
     "sample_with_workers",
     "save_statistics",
+    "save_variation",
     "start_noise",
     "step_noise",
     "tilt",
     "try_identities",
     "uniform_contexts",
+    "varied",
     "within_cone",
     "write_set_card",
 ]

@@ -14,6 +14,7 @@ from facewright.synthesis.models import CropEncoder, FaceGenerator
 from facewright.synthesis.negatives import check_negative
 from facewright.synthesis.noise import image_seed
 from facewright.synthesis.shares import is_temporary, read_listed, read_parts
+from facewright.synthesis.variation import PersonVariation, check_amount
 
 FORMAT = 1
 NO_FACE = "no face found"  # why a picture that could not be aligned is not kept
@@ -34,6 +35,8 @@ def set_settings(
     align: str | None = None,
     negative: str | None = None,
     cone: float | None = None,
+    vary: float | None = None,
+    variation: PersonVariation | None = None,
 ) -> dict[str, Any]:
     """Everything that the pixels and the manifest depend on, checked; what config.json holds."""
     config = sampler_config(sampler, steps=steps, guidance=guidance)
@@ -42,6 +45,11 @@ def set_settings(
             raise ConfigError(f"{what} must be at least 1, got {number}")
     if cone is not None:
         check_angle(cone)
+    if vary is not None:
+        check_amount(vary)
+        check_variation(variation, generator)
+        if cone is not None:
+            raise ConfigError("contexts are moved within a cone or as people vary; give cone or vary, not both")
     if not CROP_SIZE <= image_size <= generator.image_size:
         raise ConfigError(
             f"image_size must lie in [{CROP_SIZE}, {generator.image_size}] pixels for this generator, got {image_size}"
@@ -66,6 +74,7 @@ def set_settings(
         **config.record(),
         **({} if negative is None else {"negative": negative}),  # rule by which another identity is chosen
         **({} if cone is None else {"cone": cone}),  # radians around an identity's context
+        **({} if vary is None or variation is None else {"vary": vary, "variation_sha256": variation.sha256}),
         "seed": seed,
         "batch": batch,
         "image_size": image_size,
@@ -74,6 +83,20 @@ def set_settings(
         "encoder": None if encoder is None else encoder.name,
         "encoder_sha256": None if encoder is None else encoder.sha256,
     }
+
+
+def check_variation(variation: PersonVariation | None, generator: FaceGenerator) -> None:
+    """How people vary must be known, for embeddings as the generator's."""
+    if variation is None:
+        raise ConfigError("how pictures of one person vary is not given; load or fit a variation")
+    if (width := variation.factors.shape[1]) != generator.context_width:
+        raise InputError(f"the variation is {width} wide, the generator takes contexts of {generator.context_width}")
+    fitted, wanted = variation.encoder_sha256, generator.encoder_sha256
+    if fitted is not None and wanted is not None and fitted != wanted:
+        raise InputError(
+            f"the variation was fitted to embeddings of the encoder {fitted[:12]}, the generator {generator.name!r} was"
+            f" trained with {wanted[:12]}; fit it to embeddings of that encoder, named by --vary-like"
+        )
 
 
 def check_match(generator: FaceGenerator, contexts: Embeddings, encoder: CropEncoder | None, *, force: bool) -> None:

@@ -26,6 +26,7 @@ from facewright.synthesis.set_filter import (
     report_of,
     save_verdicts,
 )
+from facewright.synthesis.variation import PersonVariation
 from facewright.training.atomic import atomic_path
 
 ROUNDS = "resample.json"
@@ -56,6 +57,7 @@ def resample_set(
     encoder: CropEncoder | None = None,
     training: Embeddings | None = None,
     detector: Detector | None = None,
+    variation: PersonVariation | None = None,
     rounds: int = 3,
     progress: Callable[[int, int], None] | None = None,
 ) -> ResampleReport:
@@ -68,21 +70,22 @@ def resample_set(
     filled up: more images would not move them.
 
     Args:
-        generator, contexts, encoder, detector: those that the set was sampled with; the detector where it was aligned.
+        generator, contexts, encoder, detector, variation: those that the set was sampled with; the detector where it
+            was aligned, the variation where contexts were varied.
         path: of the set.
         limits, training: as in `filter_set`.
         rounds: at most so many times new images are made under these limits, in all calls together; at least 1.
         progress: called with (images done, images of this round).
 
     Raises:
-        InputError: generator, contexts, encoder or detector are not the set's own; nothing was written.
+        InputError: generator, contexts, encoder, detector or variation are not the set's own; nothing was written.
         WorkError: the generator gave NaN.
     """
     if rounds < 1:
         raise ConfigError(f"rounds must be at least 1, got {rounds}")
     faces = read_set(path)
     check_limits(limits, encoder, training)
-    _check_same(faces.config, generator, contexts, encoder, detector, faces.path)
+    _check_same(faces.config, generator, contexts, encoder, detector, variation, faces.path)
     asked = {**asdict(limits), "training_sha256": None if training is None else training.sha256}
     done = _rounds_done(faces, asked)
     embedded: dict[str, np.ndarray] = {}
@@ -99,7 +102,7 @@ def resample_set(
         if not lacking or done >= rounds:
             break
         _begin_round(faces, asked, done + 1)
-        run = SetRun(generator, contexts, encoder, faces.config, faces.path, detector=detector)
+        run = SetRun(generator, contexts, encoder, faces.config, faces.path, detector=detector, variation=variation)
         run.rows = {row.file: row for row in rows}
         wanted = _next_indices(rows, lacking, faces.config["per_identity"])
         total, finished = sum(lacking.values()), 0
@@ -148,6 +151,7 @@ def _check_same(
     contexts: Embeddings,
     encoder: CropEncoder | None,
     detector: Detector | None,
+    variation: PersonVariation | None,
     path: Path,
 ) -> None:
     """Refuse anything but what the set was made with."""
@@ -156,6 +160,7 @@ def _check_same(
         "contexts_sha256": contexts.sha256,
         "encoder_sha256": None if encoder is None else encoder.sha256,
         "align": None if detector is None else detector.name,
+        "variation_sha256": None if variation is None else variation.sha256,
     }
     if differing := [key for key, value in given.items() if config.get(key) != value]:
         key = differing[0]

@@ -24,6 +24,7 @@ from facewright.synthesis.pictures import draw_pictures, drawing_options
 from facewright.synthesis.plan import batches, check_match, made_before, set_settings
 from facewright.synthesis.set_card import write_set_card, write_sources
 from facewright.synthesis.shares import WHOLE, Share, merge_parts, write_part
+from facewright.synthesis.variation import PersonVariation, varied
 
 MANIFEST_EVERY = 30.0
 """Seconds between writes of the manifest while a set is made; rows lost to a kill are rebuilt from the pictures."""
@@ -59,6 +60,8 @@ def sample_set(
     guidance: float | None = None,
     negative: str | None = None,
     cone: float | None = None,
+    vary: float | None = None,
+    variation: PersonVariation | None = None,
     seed: int = 0,
     batch: int = 64,
     image_size: int = 112,
@@ -88,6 +91,8 @@ def sample_set(
             empty context.
         cone: radians; each picture's context is drawn from the cone of this half angle around its identity's. None:
             all have the identity's own. Similarities are to that one either way.
+        vary: standard deviations; each picture's context is moved from its identity's as `varied` does. None: not so.
+        variation: how pictures of one person differ, which `vary` needs.
         seed: any integer; another one gives other images of the same identities.
         batch: images made at a time; part of the settings, since another batch size may round differently.
         image_size: pixels; the generator's own size, or less to cut the centre. 112 keeps just the aligned crop.
@@ -105,11 +110,11 @@ def sample_set(
     settings = set_settings(
         generator, contexts, encoder, per_identity=per_identity, sampler=sampler, steps=steps, guidance=guidance,
         seed=seed, batch=batch, image_size=image_size, align=None if align is None else align.name, negative=negative,
-        cone=cone,
+        cone=cone, vary=vary, variation=variation,
     )  # fmt: skip
     check_match(generator, contexts, encoder, force=force)
     out = Path(out)
-    run = SetRun(generator, contexts, encoder, settings, out, detector=align, share=share)
+    run = SetRun(generator, contexts, encoder, settings, out, detector=align, share=share, variation=variation)
     started = time.monotonic()
     try:
         rows = run.make_all(progress)
@@ -159,10 +164,11 @@ class SetRun:
         *,
         detector: Detector | None,
         share: Share = WHOLE,
+        variation: PersonVariation | None = None,
     ) -> None:
         self.generator, self.contexts, self.encoder = generator, contexts, encoder
         self.settings, self.out = settings, out
-        self.detector, self.share = detector, share
+        self.detector, self.share, self.variation = detector, share, variation
         self.listed, parts = made_before(out, settings)
         self.rows = {**self.listed, **parts}  # by file
         self.made = 0
@@ -241,6 +247,8 @@ class SetRun:
         contexts = self.contexts.embeddings[[row.identity for row in plan]]
         if self.settings.get("cone") is not None:
             contexts = within_cone(contexts, [row.seed for row in plan], angle=self.settings["cone"])
+        if self.variation is not None and self.settings.get("vary") is not None:
+            contexts = varied(contexts, [row.seed for row in plan], self.variation, amount=self.settings["vary"])
         return contexts
 
     def _options(self, plan: Sequence[SetRow]) -> dict[str, Any]:
@@ -268,7 +276,7 @@ class SetRun:
         if not self.begun:
             write_config(self.out, self.settings)
             encoder_card: Mapping[str, Any] | None = getattr(self.encoder, "card", None)
-            write_sources(self.out, self.generator.card, self.contexts.provenance, encoder_card)
+            write_sources(self.out, self.generator.card, self.contexts.provenance, encoder_card, self.variation)
             write_set_card(self.out, rows=())
             self.begun = True
 

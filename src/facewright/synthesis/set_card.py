@@ -9,6 +9,7 @@ from typing import Any
 from facewright.data.sets import CARD, SetRow, read_config, read_manifest
 from facewright.errors import DataError
 from facewright.synthesis.licences import Licence, narrowest_licence
+from facewright.synthesis.variation import PersonVariation
 from facewright.training.atomic import atomic_path
 
 SOURCES = "sources.json"
@@ -25,13 +26,18 @@ ADDED = (
 
 
 def write_sources(
-    path: Path, generator_card: Mapping[str, Any], provenance: Mapping[str, Any], encoder_card: Mapping[str, Any] | None
+    path: Path,
+    generator_card: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    encoder_card: Mapping[str, Any] | None,
+    variation: PersonVariation | None = None,
 ) -> None:
     """Keep beside a set what its card says of the inputs: licences, data, and where the contexts came from."""
     sources = {
         "generator": {key: generator_card.get(key) for key in ("data", "licence")},
         "contexts": dict(provenance),
         "encoder": None if encoder_card is None else {"licence": encoder_card.get("licence")},
+        **({} if variation is None else {"variation": {"licence": variation.licence}}),
     }
     with atomic_path(path / SOURCES) as temporary:
         temporary.write_text(json.dumps(sources, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -70,7 +76,7 @@ def write_set_card(
 
 
 def set_licence(sources: Mapping[str, Any], stated: Mapping[str, str]) -> Licence:
-    """The most restrictive licence of generator, contexts and measuring encoder.
+    """The most restrictive licence of generator, contexts, measuring encoder and variation.
 
     Contexts drawn evenly over the sphere owe nothing to anybody; all others carry the licence that their provenance
     states.
@@ -81,8 +87,9 @@ def set_licence(sources: Mapping[str, Any], stated: Mapping[str, str]) -> Licenc
         provenance.get("kind") == "packed" and provenance.get("encoder_sha256") is None
     )
     inputs["contexts"] = "public domain: drawn at random" if drawn else provenance.get("licence")
-    if sources.get("encoder") is not None:
-        inputs["encoder"] = sources["encoder"].get("licence")
+    for name in ("encoder", "variation"):
+        if sources.get(name) is not None:
+            inputs[name] = sources[name].get("licence")
     for name, text in stated.items():
         before = inputs.get(name)
         inputs[name] = text if not before else narrowest_licence({"before": before, "stated": text}).text
@@ -162,7 +169,7 @@ def _counts(rows: Sequence[SetRow], limits: Mapping[str, Any]) -> list[str]:
 def _sampling(settings: Mapping[str, Any]) -> str:
     """Sampler, steps, guidance, and what else is not left at its default."""
     common = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}"
-    keys = ("spacing", "eta", "guidance_interval", "identity_from", "negative", "cone")
+    keys = ("spacing", "eta", "guidance_interval", "identity_from", "negative", "cone", "vary")
     further = [f"{key.replace('_', ' ')} {settings[key]}" for key in keys if settings.get(key) is not None]
     return ", ".join([common, *further])
 
