@@ -85,7 +85,7 @@ def models() -> Models:
         ToyGenerator(),
         ToyDetector(),
         train=lambda config, data, out, progress: ToyEncoder(),
-        draw=lambda config: uniform_contexts(
+        draw=lambda config, faces, progress: uniform_contexts(
             config.identities + config.held_out, seed=config.seed, width=ToyEncoder.width
         ),
     )

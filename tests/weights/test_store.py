@@ -149,12 +149,16 @@ def test_bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = save_weights(tmp_path / "encoder.safetensors", tensors(), CARD)
     assert load_weights("bundled", kind="encoder")[1] == card
     assert bundled_cards() == {"encoder": card}
-    with pytest.raises(InputError, match="no bundled generator"):
+    with pytest.raises(InputError, match="no bundled generator 'bundled': reinstall facewright, or name a file"):
         load_weights("bundled", kind="generator")
+    small = save_weights(tmp_path / "encoder-small.safetensors", tensors(), replace(CARD, name="small"))
+    assert load_weights("bundled-small", kind="encoder")[1] == small
+    with pytest.raises(InputError, match="'bundled-tiny': there is bundled and bundled-small; name one of those"):
+        load_weights("bundled-tiny", kind="encoder")
 
 
 def test_every_bundled_model_is_whole_and_has_its_page() -> None:
     for kind, card in bundled_cards().items():
-        assert load_weights("bundled", kind=kind)[1] == card
+        assert load_weights(kind.replace(card.kind, "bundled", 1), kind=card.kind)[1] == card
         page = store._bundled_folder() / f"{kind}.md"
         assert page.read_text() == card.to_markdown()

@@ -56,7 +56,7 @@ class Models:
     generator: "FaceGenerator"
     detector: "Detector"
     train: Callable[["DemoConfig", Path, Path, Progress], "CropEncoder"]  # config, set, run folder, progress
-    draw: Callable[["DemoConfig"], "Embeddings"]  # identities and held_out new people
+    draw: Callable[["DemoConfig", Path, Progress], "Embeddings"]  # config, folder, progress; all new people
     personalise: Personalise | None = None  # None: this install has no base model
 
 
@@ -111,22 +111,36 @@ def load_models(device: str) -> Models:
     from facewright.align import load_detector
 
     encoder, detector = encoders.load("bundled", device=device), load_detector()
+    generator = diffusion.load("bundled", device=device)
     return Models(
         encoder=encoder,
-        generator=diffusion.load("bundled", device=device),
+        generator=generator,
         detector=detector,
         train=lambda config, data, out, progress: train_recogniser(config, data, out, progress, device=device),
-        draw=draw_people,
+        draw=lambda config, faces, progress: draw_people(config, generator, encoder, faces, progress),
         personalise=bundled_personalise(encoder, detector, device=device),
     )
 
 
-def draw_people(config: DemoConfig) -> "Embeddings":
-    """New people spread as the bundled encoder spreads real ones."""
-    from facewright.synthesis import fitted_contexts, load_statistics
+def draw_people(
+    config: DemoConfig, generator: "FaceGenerator", encoder: "CropEncoder", faces: Path, progress: Progress
+) -> "Embeddings":
+    """New people: faces that the generator draws of nobody, kept in the folder `faces`, embedded."""
+    from facewright.synthesis import Limits, generated_contexts
 
-    count = config.identities + config.held_out
-    return fitted_contexts(count, load_statistics(), seed=config.seed, min_angle=config.min_angle)
+    found = generated_contexts(
+        config.identities + config.held_out,
+        generator,
+        encoder,
+        seed=config.seed,
+        faces=faces,
+        limits=Limits(config.min_angle),
+        steps=config.steps,
+        progress=progress,
+    )
+    if not found.report.complete:
+        raise ConfigError(f"{found.report.sentence()}; lower min_angle")
+    return found.contexts
 
 
 def train_recogniser(config: DemoConfig, data: Path, out: Path, progress: Progress, *, device: str) -> "CropEncoder":
@@ -153,7 +167,8 @@ def run_loop(
     from facewright.evaluation import measure_set
 
     clock = Clock()
-    contexts = models.draw(config)
+    with clock.step("Faces of nobody", "each will be a person") as bar:
+        contexts = models.draw(config, out / "nobody", bar)
     shown = slice(0, config.identities)
     with clock.step("New people", f"{config.identities} × {config.per_identity} pictures, {config.steps} steps") as bar:
         _sample(models, _rows(contexts, shown), config, out / "faces", bar)

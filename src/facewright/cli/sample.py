@@ -47,7 +47,9 @@ def sample(
     contexts: Annotated[Path, typer.Option("--contexts", metavar="FILE", help=".npz of identities to make.")],
     per_identity: Annotated[int, typer.Option("--per-identity", metavar="N", help="Images of each identity.")],
     out: Annotated[Path, typer.Option("--out", metavar="SET", help="Folder of the set.")],
-    generator: Annotated[str, typer.Option("--generator", help="bundled, or a .safetensors file.")] = "bundled",
+    generator: Annotated[
+        str, typer.Option("--generator", help="bundled, bundled-4steps, or a .safetensors file.")
+    ] = "bundled",
     sampler: Sampler = None,
     steps: Steps = None,
     guidance: Guidance = None,

@@ -21,7 +21,7 @@ from facewright.diffusion.vq import VQConfig
 from facewright.diffusion.vq_autoencoder import VQAutoencoder
 from facewright.errors import ConfigError, DataError, InputError
 from facewright.training.precision import arithmetic
-from facewright.weights import Card, bundled_cards, load_weights, read_card
+from facewright.weights import Card, load_weights, read_card, weights_path
 
 IMAGE_SIZE = 128
 
@@ -251,18 +251,14 @@ def build_autoencoder(values: Mapping[str, Any]) -> Autoencoder | VQAutoencoder:
 
 def load_card(name: str | Path = "bundled") -> Card:
     """Only the card of a generator, named as for `load`; raises InputError and DataError as that does."""
-    if str(name) != "bundled":
-        return read_card(name)
-    if (card := bundled_cards().get("generator")) is None:
-        raise InputError("this install has no bundled generator; reinstall facewright or name a file")
-    return card
+    return read_card(weights_path(name, kind="generator"))
 
 
 def load(name: str | Path = "bundled", *, device: str = "cpu") -> Generator:
     """Load a generator in eval mode.
 
     Args:
-        name: "bundled", or the path of a generator's .safetensors file.
+        name: "bundled", "bundled-4steps" (distilled to 4 steps), or the path of a generator's .safetensors file.
         device: such as "cpu" or "cuda".
 
     Raises:

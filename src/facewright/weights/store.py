@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +19,7 @@ from facewright.errors import DataError, InputError, WorkError
 from facewright.training.atomic import atomic_path
 from facewright.weights.card import Card
 
+BUNDLED = re.compile(r"bundled(-\w+)?")
 CARD_KEY = "facewright_card"
 HALF_LARGEST = torch.finfo(torch.float16).max
 HEADER_LARGEST = 100_000_000  # bytes; safetensors' own limit
@@ -76,7 +78,8 @@ def load_weights(source: Path | str, *, kind: str) -> tuple[dict[str, Tensor], C
     """Read a weights file written by `save_weights`.
 
     Args:
-        source: a path, or "bundled" for the model of this kind that ships with the package.
+        source: a path; "bundled" for the model of this kind that ships with the package; "bundled-NAME" for another of
+            its kind.
         kind: the role that the caller needs; another kind is an InputError.
 
     Returns:
@@ -86,7 +89,7 @@ def load_weights(source: Path | str, *, kind: str) -> tuple[dict[str, Tensor], C
         InputError: no such file, or a model of another kind.
         DataError: not a safetensors file, truncated, without a card, with a newer card, or changed since it was saved.
     """
-    path = _resolve(source, kind)
+    path = weights_path(source, kind=kind)
     card = read_card(path)
     if card.kind != kind:
         raise InputError(f"{path} holds a model of kind {card.kind!r}, expected {kind!r}; name another file")
@@ -112,7 +115,7 @@ def read_card(path: Path | str) -> Card:
 
 
 def bundled_cards() -> dict[str, Card]:
-    """Cards of the models that ship with the package, by kind."""
+    """Cards of the models that ship with the package, by KIND, or KIND-NAME of a further one."""
     return {path.stem: read_card(path) for path in sorted(_bundled_folder().glob("*.safetensors"))}
 
 
@@ -120,12 +123,20 @@ def _bundled_folder() -> Path:
     return Path(str(resources.files("facewright.weights"))) / "bundled"
 
 
-def _resolve(source: Path | str, kind: str) -> Path:
-    if str(source) != "bundled":
+def weights_path(source: Path | str, *, kind: str) -> Path:
+    """The file that a name stands for, as of `load_weights`.
+
+    Raises:
+        InputError: nothing of that name ships with the package.
+    """
+    if BUNDLED.fullmatch(str(source)) is None:
         return Path(source)
-    path = _bundled_folder() / f"{kind}.safetensors"
-    if not path.is_file():
-        raise InputError(f"this install has no bundled {kind} ({path} is missing); reinstall facewright or name a file")
+    if not (path := _bundled_folder() / f"{str(source).replace('bundled', kind, 1)}.safetensors").is_file():
+        others = sorted(
+            there.stem.replace(kind, "bundled", 1) for there in _bundled_folder().glob(f"{kind}*.safetensors")
+        )
+        there = f"there is {' and '.join(others)}; name one of those" if others else "reinstall facewright"
+        raise InputError(f"this install has no bundled {kind} {str(source)!r}: {there}, or name a file")
     return path
 
 

@@ -93,8 +93,8 @@ def loop_report(loop: Loop) -> Report:
     return Report(
         title=f"{measures.identities} people who do not exist",
         lede=(
-            "Each is a point on the sphere of identities, drawn at random and shown to the generator again and again. "
-            "Follow a face to see the rest of that person."
+            "Each began as a face that the generator drew of nobody; its embedding, a point on the sphere of "
+            "identities, was then shown to the generator again and again. Follow a face to see the rest of that person."
         ),
         people=loop.people,
         figures=(
