@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.diffusion.tiny import DENOISER, tiny_cache, tiny_unet
 
-from facewright.diffusion import DiffusionConfig, FewStepTraining, SamplerConfig, train_fewstep
+from facewright.diffusion import ConditionalUNet, DiffusionConfig, FewStepTraining, SamplerConfig, train_fewstep
 from facewright.errors import ConfigError
 from facewright.training.trainer import Schedule
 
@@ -105,3 +105,16 @@ def test_a_teacher_without_identities_cannot_be_guided_and_sizes_must_fit(tmp_pa
     with pytest.raises(ConfigError, match="the embeddings 8 numbers, the network is for 4 and 16"):
         train_fewstep(tiny_cache(width=8), tiny_unet(), DiffusionConfig(), CONFIG, out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_student_goes_on_from_an_earlier_one_of_its_sizes(tmp_path: Path) -> None:
+    teacher, cache = tiny_unet(), tiny_cache()
+    first = train_fewstep(cache, teacher, DiffusionConfig(), CONFIG, out=tmp_path / "first")
+    still = replace(CONFIG, schedule=replace(SCHEDULE, images=8, learning_rate=1e-9))
+    second = train_fewstep(cache, teacher, DiffusionConfig(), still, out=tmp_path / "second", start=first)
+    assert torch.allclose(second.final.weight, first.final.weight, atol=1e-6)
+    assert not torch.allclose(second.final.weight, teacher.final.weight, atol=1e-6)
+    wider = ConditionalUNet(replace(DENOISER, width=64))
+    with pytest.raises(ConfigError, match="has other sizes than the teacher"):
+        train_fewstep(cache, teacher, DiffusionConfig(), still, out=tmp_path / "third", start=wider)
+    assert not (tmp_path / "third").exists()

@@ -62,6 +62,7 @@ class FewStepRun(DerivedRun):
 
     recipe: diffusion.FewStepTraining
     checks: diffusion.SampleChecks | None = None  # pictures made and judged at every save, sampled as the card will say
+    start: Path | None = None  # .safetensors of an earlier distillation of this generator to go on from
     name: str = "generator-fewstep"
 
 
@@ -223,10 +224,13 @@ def train_control(config: ControlRun, out: Path, device: str) -> Path:
 
 def train_fewstep(config: FewStepRun, out: Path, device: str) -> Path:
     """Distil the denoiser to a few steps, and write the generator to RUN/generator.safetensors at every save."""
+    start = None if config.start is None else diffusion.load(config.start)
     base, recipe = _Base(config, "fewstep", out, device), config.recipe
     sampling = recipe.sampling()
     denoiser = {**base.generator.card["architecture"]["denoiser"], "partial_dropout": 0.0}
     how = f"distilled to {sampling.steps} steps of {sampling.sampler} with guidance {recipe.guidance:g} folded in"
+    if start is not None:
+        how += f", begun as {start.name} (sha256 {start.sha256})"
     card = base.card(how, recipe, {"denoiser": denoiser, "sampling": sampling.record()})
 
     def build(denoiser: diffusion.ConditionalUNet) -> diffusion.Generator:
@@ -251,6 +255,7 @@ def train_fewstep(config: FewStepRun, out: Path, device: str) -> Path:
             on_save=keep,
             identify=judge,
             measure=measure,
+            start=None if start is None else start.denoiser,
         )
     keep(student)
     return out / "generator.safetensors"

@@ -69,14 +69,15 @@ def train_fewstep(
     on_save: Callable[[ConditionalUNet], None] | None = None,
     identify: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     measure: Callable[[ConditionalUNet, int], Mapping[str, float]] | None = None,
+    start: ConditionalUNet | None = None,
 ) -> ConditionalUNet:
     """Distil; the same call again resumes.
 
-    The student begins as the teacher. At a noisy latent it shall name the same clean one as its average does one step
-    further on, where the teacher's guided DDIM step led (`consistency.consistency_target`; Luo et al. 2023, "Latent
-    consistency models", Eq. 15 with a fixed weight of guidance). The error counts by its pseudo-Huber distance where
-    the picture is real. The identity term is `train_generator`'s. `metrics.jsonl` also gets the same error at the first
-    step, from noise, on held-out people.
+    The student begins as the teacher, or as an earlier student, `start`. At a noisy latent it shall name the same clean
+    one as its average does one step further on, where the teacher's guided DDIM step led
+    (`consistency.consistency_target`; Luo et al. 2023, "Latent consistency models", Eq. 15 with a fixed weight of
+    guidance). The error counts by its pseudo-Huber distance where the picture is real. The identity term is
+    `train_generator`'s. `metrics.jsonl` also gets the same error at the first step, from noise, on held-out people.
 
     Args:
         cache: latents and embeddings of every face.
@@ -84,6 +85,7 @@ def train_fewstep(
         diffusion: its noise levels and target.
         config: the recipe.
         out, device, progress, settings, on_save, identify, measure: as of `train_generator`.
+        start: a student of the same sizes to go on from; None: the teacher.
 
     Returns:
         The student with its averaged weights, in eval mode.
@@ -94,7 +96,9 @@ def train_fewstep(
         raise ConfigError("the teacher knows no identities; set guidance to 1 and identity_weight to 0")
     cache.check_fits(channels=teacher.config.channels, context_inputs=teacher.config.context_inputs)
     network_config = replace(teacher.config, partial_dropout=0.0)  # the student sees the whole context, as in use
-    student = unet_with(network_config, teacher.state_dict())
+    if start is not None and replace(start.config, partial_dropout=0.0) != network_config:
+        raise ConfigError("the student to go on from has other sizes than the teacher; name one distilled from it")
+    student = unet_with(network_config, (teacher if start is None else start).state_dict())
     teacher = unet_with(teacher.config, teacher.state_dict()).to(device).requires_grad_(requires_grad=False)
     schedule = config.schedule
     if config.target_decay not in schedule.ema_more:
