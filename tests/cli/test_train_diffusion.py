@@ -86,7 +86,7 @@ def test_a_generator_and_what_is_made_of_it(folder: Path, capsys: pytest.Capture
     call = ["train", "fewstep", str(folder / "fewstep.toml"), "--out", str(folder / "few-on")]
     assert app.run([*call, f"start={folder / 'fewstep' / 'generator.safetensors'}"]) == 0
     again = diffusion.load(folder / "few-on" / "generator.safetensors")
-    assert f"begun as {few.name} (sha256 {few.sha256})" in again.card["recipe"]
+    assert f"begun as {few.name} (sha256 {few.sha256}: distilled to 2 steps of lcm" in again.card["recipe"]
 
     sizes = "[recipe.network]\nchannels = 4\nwidths = [8]\nblocks = [1]\n"
     fast = derived(folder, "decoder", f"[recipe]\nfeature_weight = 0.1\n{sizes}{SCHEDULE}")

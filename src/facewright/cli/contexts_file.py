@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facewright.cli.console import counted, summary
-from facewright.errors import DataError, InputError
+from facewright.errors import ConfigError, DataError, InputError
 
 if TYPE_CHECKING:
     from facewright.data.embeddings import Embeddings
@@ -49,11 +49,20 @@ def statistics_like(like: str, rank: int) -> "EmbeddingStatistics":
     )
 
 
-def variation_like(like: str) -> "PersonVariation":
-    """What `--vary-like` names: the bundled variation, a file of one, or an .npz of embeddings to fit it to."""
+def variation_like(like: str | None, *, vary: float | None) -> "PersonVariation | None":
+    """What `--vary-like` names: the bundled variation, a file of one, or an .npz of embeddings to fit it to.
+
+    Returns:
+        None where contexts are not varied.
+    """
     from facewright.data.embeddings import read_embeddings
     from facewright.synthesis import fit_variation, load_variation
 
+    if vary is None:
+        if like is not None:
+            raise ConfigError("--vary-like counts only where contexts are varied; give --vary, such as 1.0")
+        return None
+    like = like or "bundled"
     return fit_variation(read_embeddings(like)) if like.endswith(".npz") else load_variation(like)
 
 

@@ -36,14 +36,14 @@ class DemoConfig:
     identities: int = 24  # new people, shown and trained on
     held_out: int = 8  # further new people that the recogniser is measured on where there is no LFW
     per_identity: int = 8  # images
-    steps: int = 12  # of the sampler
-    guidance: float = 1.0
+    steps: int | None = None  # of the sampler; None: as the generator's card says
+    first_steps: int = 12  # of the sampler that draws the faces of nobody
     min_angle: float = 1.2  # radians between two identities
     recogniser_images: int = 6_000  # seen in training
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("identities", 2), ("held_out", 2), ("per_identity", 2), ("steps", 1)):
+        for name, least in (("identities", 2), ("held_out", 2), ("per_identity", 2), ("first_steps", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
@@ -111,13 +111,13 @@ def load_models(device: str) -> Models:
     from facewright.align import load_detector
 
     encoder, detector = encoders.load("bundled", device=device), load_detector()
-    generator = diffusion.load("bundled", device=device)
+    of_nobody = diffusion.load("bundled", device=device)  # one distilled to few steps only draws people
     return Models(
         encoder=encoder,
-        generator=generator,
+        generator=diffusion.load("bundled-4steps", device=device),
         detector=detector,
         train=lambda config, data, out, progress: train_recogniser(config, data, out, progress, device=device),
-        draw=lambda config, faces, progress: draw_people(config, generator, encoder, faces, progress),
+        draw=lambda config, faces, progress: draw_people(config, of_nobody, encoder, faces, progress),
         personalise=bundled_personalise(encoder, detector, device=device),
     )
 
@@ -135,7 +135,7 @@ def draw_people(
         seed=config.seed,
         faces=faces,
         limits=Limits(config.min_angle),
-        steps=config.steps,
+        steps=config.first_steps,
         progress=progress,
     )
     if not found.report.complete:
@@ -170,7 +170,7 @@ def run_loop(
     with clock.step("Faces of nobody", "each will be a person") as bar:
         contexts = models.draw(config, out / "nobody", bar)
     shown = slice(0, config.identities)
-    with clock.step("New people", f"{config.identities} × {config.per_identity} pictures, {config.steps} steps") as bar:
+    with clock.step("New people", f"{config.identities} × {config.per_identity} pictures") as bar:
         _sample(models, _rows(contexts, shown), config, out / "faces", bar)
     faces = read_set(out / "faces")
     crops = faces.crops()
@@ -260,6 +260,7 @@ def _rows(contexts: "Embeddings", part: slice) -> "Embeddings":
 
 
 def _sample(models: Models, contexts: "Embeddings", config: DemoConfig, out: Path, progress: Progress) -> None:
+    from facewright.cli.sample import sampler_of
     from facewright.synthesis import sample_set
 
     sample_set(
@@ -268,8 +269,7 @@ def _sample(models: Models, contexts: "Embeddings", config: DemoConfig, out: Pat
         per_identity=config.per_identity,
         out=out,
         encoder=models.encoder,
-        steps=config.steps,
-        guidance=config.guidance,
+        sampler=sampler_of(models.generator.card, None, {"steps": config.steps}),
         seed=config.seed,
         batch=16,
         image_size=models.generator.image_size,

@@ -86,8 +86,9 @@ def sample(
         typer.Option("--vary", help="Standard deviations by which contexts differ as photos of one person do, to 3."),
     ] = None,
     vary_like: Annotated[
-        str, typer.Option("--vary-like", help="For --vary: bundled, or an .npz of pictures named PERSON/PICTURE.")
-    ] = "bundled",
+        str | None,
+        typer.Option("--vary-like", help="For --vary: an .npz of pictures named PERSON/PICTURE; default bundled."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed gives other images.")] = 0,
     batch: Annotated[int, typer.Option("--batch", help="Images made at a time.")] = 64,
     image_size: Annotated[
@@ -148,7 +149,7 @@ def sample(
         "negative": negative,
         "cone": cone,
         "vary": vary,
-        "variation": None if vary is None else variation_like(vary_like),
+        "variation": variation_like(vary_like, vary=vary),
         "seed": seed,
         "batch": batch,
         "image_size": image_size,

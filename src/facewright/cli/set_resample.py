@@ -44,8 +44,8 @@ def resample(
     generator: Annotated[str, typer.Option("--generator", help="The set's own: bundled, or a file.")] = "bundled",
     encoder: EncoderName = "bundled",
     vary_like: Annotated[
-        str, typer.Option("--vary-like", help="Of a set sampled with --vary: what it was given.")
-    ] = "bundled",
+        str | None, typer.Option("--vary-like", help="Of a set sampled with --vary: what it was given.")
+    ] = None,
     device: Device = "cpu",
     json_file: Json = None,
 ) -> None:
@@ -76,7 +76,7 @@ def resample(
             encoder=None if encoder == "none" else encoders.load(encoder, device=device),
             training=read_training(training),
             detector=None if aligned_by is None else load_detector(aligned_by),
-            variation=None if config.get("vary") is None else variation_like(vary_like),
+            variation=variation_like(vary_like, vary=config.get("vary")),
             rounds=rounds,
             progress=progress,
         )

@@ -66,6 +66,9 @@ class FewStepRun(DerivedRun):
     name: str = "generator-fewstep"
 
 
+_BEFORE = ". The generator before, "
+
+
 class _Base:
     """The generator that a run starts from, its encoder and the faces on its latents."""
 
@@ -94,7 +97,7 @@ class _Base:
         """The new generator's card: the old one's with changes to the architecture."""
         before = self.generator.card
         told = {key: getattr(self._config, key) for key in ("data", "licence")}
-        made = f"{recipe_text(how, recipe)}. The generator before, {before['name']} (sha256 {before['sha256']}): "
+        made = f"{recipe_text(how, recipe)}{_BEFORE}{before['name']} (sha256 {before['sha256']}): "
         return Card(
             name=self._config.name,
             kind="generator",
@@ -230,7 +233,8 @@ def train_fewstep(config: FewStepRun, out: Path, device: str) -> Path:
     denoiser = {**base.generator.card["architecture"]["denoiser"], "partial_dropout": 0.0}
     how = f"distilled to {sampling.steps} steps of {sampling.sampler} with guidance {recipe.guidance:g} folded in"
     if start is not None:
-        how += f", begun as {start.name} (sha256 {start.sha256})"
+        earlier, _, _ = start.card["recipe"].partition(_BEFORE)
+        how += f", begun as {start.name} (sha256 {start.sha256}: {earlier})"
     card = base.card(how, recipe, {"denoiser": denoiser, "sampling": sampling.record()})
 
     def build(denoiser: diffusion.ConditionalUNet) -> diffusion.Generator:
