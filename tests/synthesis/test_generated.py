@@ -118,6 +118,13 @@ def test_a_generator_with_an_empty_context_serves_too(tmp_path: Path, generator:
     assert generator.calls[0][0].shape == (4, 64)
 
 
+def test_a_generator_distilled_with_contexts_is_refused(tmp_path: Path, generator: TinyGenerator) -> None:
+    generator.card = {"architecture": {"sampling": {"sampler": "lcm", "steps": 2}}}
+    with pytest.raises(InputError, match="cannot draw without; name the generator that it was made of"):
+        found(tmp_path / "faces", 2, generator)
+    assert not (tmp_path / "faces").exists()
+
+
 def test_folders_of_others_are_refused(tmp_path: Path) -> None:
     found(tmp_path / "faces", 2)
     before = files(tmp_path)

@@ -65,12 +65,17 @@ def generated_contexts(
 
     Raises:
         InputError: `faces` holds pictures of another generator, seed or settings; nothing was written. Or not one
-            identity was found.
+            identity was found. Or the generator was distilled to few steps, where it never goes without a context.
     """
     check_count(count)
     check_batch(batch)
     limits = limits or Limits()
     limits.check(width=encoder.width, encoder=encoder.name, encoder_sha256=encoder.sha256)
+    if generator.context_width and "sampling" in (generator.card.get("architecture") or {}):
+        raise InputError(
+            f"the generator {generator.name!r} was distilled to few steps with a context at every one, and cannot draw"
+            " without; name the generator that it was made of"
+        )
     allowed = 20 * count if max_draws is None else max_draws
     if allowed < count:
         raise ConfigError(f"max_draws must be at least the number of identities, {count}, got {allowed}")
