@@ -22,6 +22,7 @@ NETWORK = (
     "[recipe.network]\nchannels = 4\nwidth = 32\nmultipliers = [1, 2]\nattention = [false, true]\nblocks = 1\n"
     "context_width = 32\n"
 )
+SAID = 'data = "my faces"\nlicence = "CC0-1.0"\n'
 CHECKS = "pictures = 4\nshown = 2\nsteps = 1\nsampler = 'ddim'\n"
 
 
@@ -98,7 +99,7 @@ def test_a_generator_and_what_is_made_of_it(folder: Path, capsys: pytest.Capture
     hinted = control.sample(contexts, noise, steps=1, hints=torch.zeros(2, 3, 128, 128))
     assert hinted.shape == (2, 3, 128, 128)
 
-    further = derived(folder, "finetune", f"[recipe]\nexport_all = true\nidentity_weight = 0.1\n{SCHEDULE}")
+    further = derived(folder, "finetune", f"{SAID}[recipe]\nexport_all = true\nidentity_weight = 0.1\n{SCHEDULE}")
     assert further.denoiser.config == base.denoiser.config
     assert further.sample(contexts, noise, steps=1).shape == (2, 3, 128, 128)
     before, after, last = (
@@ -109,6 +110,7 @@ def test_a_generator_and_what_is_made_of_it(folder: Path, capsys: pytest.Capture
     assert not torch.equal(after, last)
     assert "its denoiser was trained on; schedule.images 8" in further.card["recipe"]
     assert base.card["recipe"] in further.card["recipe"]
+    assert (further.card["data"], further.card["licence"]) == ("drawn faces; then my faces", "Apache-2.0; then CC0-1.0")
     assert json.loads((folder / "finetune" / "config.json").read_text())["recipe"]["identity_weight"] == 0.1
 
     capsys.readouterr()

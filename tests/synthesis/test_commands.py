@@ -126,3 +126,13 @@ def test_missing_inputs_write_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [("embed",), ("sample",), ("contexts", "uniform"), ("contexts", "fitted")])
 def test_help_holds_an_example(words: tuple[str, ...]) -> None:
     assert "Example" in run(*words, "--help")
+
+
+def test_contexts_of_another_project_are_imported(tmp_path: Path) -> None:
+    rows = np.arange(1, 13, dtype=np.float32).reshape(3, 4)
+    np.save(tmp_path / "theirs.npy", rows)
+    said = run("contexts", "import", tmp_path / "theirs.npy", "--out", tmp_path / "people.npz")
+    assert "3 identities, 4 wide, imported" in said
+    people = read_embeddings(tmp_path / "people.npz")
+    np.testing.assert_allclose(people.embeddings, rows / np.linalg.norm(rows, axis=1, keepdims=True), atol=1e-6)
+    assert people.provenance["source"] == "theirs.npy"

@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     commands.command("uniform")(uniform)
     commands.command("fitted")(fitted)
     commands.command("photos")(photos)
+    commands.command("import")(import_contexts)
     contexts_packed.register(commands)
     contexts_search.register(commands)
     app.add_typer(commands, name="contexts")
@@ -105,3 +106,21 @@ def photos(
     rows = read.embeddings
     stated = Embeddings(rows.names, rows.embeddings, {**rows.provenance, "licence": licence})
     write_contexts(out, stated, f"; {counted(len(read.refused), 'photo')} left out", force=force)
+
+
+def import_contexts(
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Context file of another project, or folder of vectors.")],
+    out: Out,
+    force: Force = False,
+) -> None:
+    """The context files of IDiff-Face and its kin: a torch.save of names and vectors, .npy matrices, folders of .npy.
+
+    Rows are brought to unit length. Nothing that a file names is run.
+
+    Example:
+
+        facewright contexts import random_synthetic_uniform_5000.npy --out people.npz
+    """
+    from facewright.data.context_files import read_contexts
+
+    write_contexts(out, read_contexts(src), force=force)

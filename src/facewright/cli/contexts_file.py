@@ -60,7 +60,9 @@ def variation_like(like: str | None, *, vary: float | None) -> "PersonVariation 
 
     if vary is None:
         if like is not None:
-            raise ConfigError("--vary-like counts only where contexts are varied; give --vary, such as 1.0")
+            raise ConfigError(
+                "--vary-like counts only where contexts are varied, by --vary of facewright sample, such as 1.0"
+            )
         return None
     like = like or "bundled"
     return fit_variation(read_embeddings(like)) if like.endswith(".npz") else load_variation(like)

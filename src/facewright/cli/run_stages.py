@@ -48,7 +48,7 @@ RULES: dict[str, Rule] = {
     **{f"train {kind}": Rule("out", result=_written(kind)) for kind in KINDS},
     **{
         f"contexts {kind}": _FILE
-        for kind in ("uniform", "fitted", "photos", "packed", "balanced", "unconditional", "filter")
+        for kind in ("uniform", "fitted", "photos", "import", "packed", "balanced", "unconditional", "filter")
     },
     "sample": Rule("out"),
     **{f"set {kind}": _CHANGE for kind in ("filter", "resample", "oversample", "card")},

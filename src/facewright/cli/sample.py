@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facewright.cli.console import counted, progress_bar, summary, write_json
+from facewright.cli.console import counted, note, progress_bar, summary, write_json
 from facewright.cli.contexts_file import variation_like
 from facewright.errors import ConfigError, InputError
 
@@ -83,11 +83,16 @@ def sample(
     ] = None,
     vary: Annotated[
         float | None,
-        typer.Option("--vary", help="Standard deviations by which contexts differ as photos of one person do, to 3."),
+        typer.Option(
+            "--vary", help="How far a picture's context moves, at most: standard deviations of photos of one person."
+        ),
     ] = None,
     vary_like: Annotated[
         str | None,
-        typer.Option("--vary-like", help="For --vary: an .npz of pictures named PERSON/PICTURE; default bundled."),
+        typer.Option(
+            "--vary-like",
+            help="For --vary: an .npz of embeddings named PERSON/PICTURE, or a .safetensors; default bundled.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed gives other images.")] = 0,
     batch: Annotated[int, typer.Option("--batch", help="Images made at a time.")] = 64,
@@ -142,8 +147,11 @@ def sample(
         "guidance_interval": guidance_interval,
         "identity_from": identity_from,
     }
+    way, advised = sampler_of(asdict(card), sampler, asked), sampler_of(asdict(card), None, {})
+    if "sampling" in card.architecture and advised.sampler != "lcm" and way != advised:
+        note(f"{card.name} was distilled to {advised.steps} steps of {advised.sampler} and is meant for no others")
     options: dict[str, Any] = {
-        "sampler": sampler_of(asdict(card), sampler, asked),
+        "sampler": way,
         "per_identity": per_identity,
         "out": out,
         "negative": negative,

@@ -41,7 +41,9 @@ def resample(
     rounds: Annotated[
         int, typer.Option("--rounds", help="Times that new images are made at most, by all calls with these limits.")
     ] = 3,
-    generator: Annotated[str, typer.Option("--generator", help="The set's own: bundled, or a file.")] = "bundled",
+    generator: Annotated[
+        str, typer.Option("--generator", help="The set's own: bundled, bundled-4steps, or a file.")
+    ] = "bundled",
     encoder: EncoderName = "bundled",
     vary_like: Annotated[
         str | None, typer.Option("--vary-like", help="Of a set sampled with --vary: what it was given.")

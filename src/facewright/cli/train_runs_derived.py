@@ -19,7 +19,7 @@ from facewright.weights import Card
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedRun(Run):
-    """A training that starts from a whole generator; data and licence are the generator's unless said."""
+    """A training that starts from a whole generator; data and licence are the generator's, and then what is said."""
 
     pack: Path  # aligned faces: a pack, or a set in any format
     generator: Path | None = None  # .safetensors; None: the bundled generator
@@ -105,7 +105,10 @@ class _Base:
             recipe=made + before["recipe"],
             input=None,
             encoder_sha256=self.generator.encoder_sha256,
-            **{key: before[key] if said == NOT_SAID else said for key, said in told.items()},
+            **{
+                key: before[key] if said in (NOT_SAID, before[key]) else f"{before[key]}; then {said}"
+                for key, said in told.items()
+            },
         )
 
     def write(self, card: Card, name: str = "generator", **parts: Any) -> Path:
@@ -241,7 +244,7 @@ def train_fewstep(config: FewStepRun, out: Path, device: str) -> Path:
         return base.with_parts(card, denoiser=denoiser, sampling=sampling)
 
     def keep(denoiser: diffusion.ConditionalUNet) -> None:
-        write_weights(out / "generator.safetensors", build(denoiser).state_dict(), card)
+        base.write(card, denoiser=denoiser, sampling=sampling)
 
     checks = None if config.checks is None else replace(config.checks, sampler=None)
     measure = sample_measure(checks, config.pack, base.cache, build, base.encoder, out=out, device=device)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from facewright.data.embeddings import Embeddings
+from facewright.data.embeddings import UNIT_TOLERANCE, Embeddings
 from facewright.errors import ConfigError, DataError, InputError
 from facewright.training.seeds import seed_of
 from facewright.weights import Card, load_weights, save_weights
@@ -30,7 +30,7 @@ class PersonVariation:
 
     factors: np.ndarray  # (K, D): the strongest directions, each as long as its standard deviation
     encoder_sha256: str | None = None  # of the encoder that made the embeddings
-    sha256: str | None = None  # of the factors
+    sha256: str | None = None  # of the embeddings it was fitted to, or of the file it was read from
     licence: str | None = None  # of the pictures behind them
 
 
@@ -62,6 +62,10 @@ def fit_variation(people: Embeddings, *, rank: int = 128) -> PersonVariation:
     variances, vectors = np.linalg.eigh(covariance / len(several))  # rising
     strongest = slice(None, -min(rank, len(variances)) - 1, -1)
     factors = (vectors[:, strongest] * np.sqrt(variances[strongest].clip(0))).T
+    if not np.linalg.norm(factors) > UNIT_TOLERANCE:
+        raise InputError(f"{people.source or 'the embeddings'}: all pictures of a person are the same; give others")
+    largest = factors[np.arange(len(factors)), np.abs(factors).argmax(axis=1)]
+    factors *= np.where(largest < 0, -1.0, 1.0)[:, None]  # an eigenvector's sign is left to chance
     return PersonVariation(
         np.ascontiguousarray(factors),
         encoder_sha256=people.provenance.get("encoder_sha256"),
@@ -119,4 +123,6 @@ def load_variation(source: Path | str = "bundled") -> PersonVariation:
     if set(tensors) != {"factors"} or tensors["factors"].ndim != 2:
         raise DataError(f"{source}: expected one tensor, factors (K, D), got {', '.join(sorted(tensors)) or 'none'}")
     factors = tensors["factors"].double().numpy()
+    if not np.isfinite(factors).all():
+        raise DataError(f"{source}: the factors hold NaN or infinity; fit them again")
     return PersonVariation(factors, card.encoder_sha256, card.sha256, card.licence)
