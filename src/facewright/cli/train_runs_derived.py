@@ -69,6 +69,11 @@ class FewStepRun(DerivedRun):
 _BEFORE = ". The generator before, "
 
 
+def _then(before: str, said: str) -> str:
+    """What held of a generator, and what is said of its further training: the weights owe both."""
+    return before if said in (NOT_SAID, before) else f"{before}; then {said}"
+
+
 class _Base:
     """The generator that a run starts from, its encoder and the faces on its latents."""
 
@@ -96,19 +101,16 @@ class _Base:
     def card(self, how: str, recipe: Any, changes: Mapping[str, Any]) -> Card:
         """The new generator's card: the old one's with changes to the architecture."""
         before = self.generator.card
-        told = {key: getattr(self._config, key) for key in ("data", "licence")}
         made = f"{recipe_text(how, recipe)}{_BEFORE}{before['name']} (sha256 {before['sha256']}): "
         return Card(
             name=self._config.name,
             kind="generator",
             architecture={**before["architecture"], **changes},
+            data=_then(before["data"], self._config.data),
+            licence=_then(before["licence"], self._config.licence),
             recipe=made + before["recipe"],
             input=None,
             encoder_sha256=self.generator.encoder_sha256,
-            **{
-                key: before[key] if said in (NOT_SAID, before[key]) else f"{before[key]}; then {said}"
-                for key, said in told.items()
-            },
         )
 
     def write(self, card: Card, name: str = "generator", **parts: Any) -> Path:
