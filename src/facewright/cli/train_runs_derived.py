@@ -132,11 +132,11 @@ def train_finetune(config: FinetuneRun, out: Path, device: str) -> Path:
         ConfigError: it was distilled to a few steps, or has a control branch.
     """
     before = diffusion.load_card(config.generator or "bundled")
-    if before.architecture.keys() & {"sampling", "control"}:
-        raise ConfigError(
-            f"the generator {before.name!r} was distilled to few steps or has a control branch, which would not fit "
-            "it any more; name the one that it was made of"
-        )
+    for part, what in (("sampling", "was distilled to few steps"), ("control", "has a control branch")):
+        if part in before.architecture:
+            raise ConfigError(
+                f"the generator {before.name!r} {what}, which would not hold any more; name the one that it was made of"
+            )
     base = _Base(config, "generator", out, device)
     generator = base.generator
     recipe = diffusion.GeneratorTraining.further(config.recipe, generator.denoiser.config, generator.diffusion)

@@ -164,8 +164,11 @@ def _check_same(
     }
     if differing := [key for key, value in given.items() if config.get(key) != value]:
         key = differing[0]
+        name = config.get(key.removesuffix("_sha256"))
+        called = f" ({name})" if name is not None and name != config.get(key) else ""
         raise InputError(
-            f"{path} was made with {key} {config.get(key)}, got {given[key]}; resample with what it was sampled with"
+            f"{path} was made with {key} {config.get(key)}{called}, got {given[key]}; resample with what it was sampled"
+            " with"
         )
 
 
