@@ -169,7 +169,7 @@ def folder(tmp_path: Path) -> Path:
     sizes = "[recipe.network]\nchannels = 4\nwidths = [8]\nblocks = [1]\n"
     (tmp_path / "decoder.toml").write_text(f"{start}[recipe]\nfeature_weight = 0.5\n{sizes}{SHORT}")
     (tmp_path / "control.toml").write_text(f'{start}hint = "edges"\n{SHORT}')
-    (tmp_path / "finetune.toml").write_text(f"{start}[recipe]\ncontext_dropout = 0.2\n{SHORT}")
+    (tmp_path / "finetune.toml").write_text(f"{start}[recipe]\nidentity_share = 0.5\nmin_snr = 5.0\n{SHORT}")
     (tmp_path / "fewstep.toml").write_text(f"{start}[recipe]\nsteps = 2\nskips = 4\nguidance = 1.5\n{SHORT}")
     return tmp_path
 
