@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from facewright import diffusion, synthesis
 from facewright.cli import sample
 from facewright.data.embeddings import write_embeddings
-from facewright.data.images import to_uint8
+from facewright.data.images import to_tensor, to_uint8
 from facewright.data.sets import read_set
 from facewright.diffusion import Generator, SamplerConfig
 from facewright.errors import ConfigError, InputError
@@ -190,4 +190,60 @@ def test_the_card_says_how_to_sample_unless_the_call_does(
 def test_bad_settings_write_nothing(tmp_path: Path, generator: Generator, change: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         sample_set(generator, CONTEXTS, per_identity=1, out=tmp_path / "set", **change)
+    assert not (tmp_path / "set").exists()
+
+
+class BoardEncoder:
+    """The means of a 4 x 4 board of squares; differentiable as a call."""
+
+    name, sha256, width = "board", "b" * 64, 16
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(torch.nn.functional.avg_pool2d(crops.mean(1), 28).flatten(1))
+
+    def embed(self, crops: np.ndarray, **_: Any) -> np.ndarray:
+        return self(to_tensor(crops)).numpy()
+
+
+class Fixed:
+    """Cannot be called on a batch of crops, so gives no gradient."""
+
+    name, sha256, width = "fixed", "b" * 64, 16
+    embed = BoardEncoder().embed
+
+
+def test_refined_pictures_are_nearer_to_their_contexts(tmp_path: Path, generator: Generator) -> None:
+    listening = Listening(generator)
+    how: dict[str, Any] = {"per_identity": 2, "steps": 1, "batch": 4, "encoder": BoardEncoder(), "force": True}
+    plain = sample_set(generator, CONTEXTS, out=tmp_path / "plain", **how)
+    moved = sample_set(listening, CONTEXTS, out=tmp_path / "set", refine=20, **how)
+    assert plain.similarity is not None
+    assert moved.similarity is not None
+    assert moved.similarity > plain.similarity + 0.02
+    assert listening.options[0]["refinement"].steps == 20
+    config = json.loads((tmp_path / "set/config.json").read_text())
+    assert config["refine"] == 20
+    assert "refine" not in json.loads((tmp_path / "plain/config.json").read_text())
+    assert "refine 20" in (tmp_path / "set/card.md").read_text()
+    files = sorted((tmp_path / "set/images").rglob("*.png"))
+    bits = [file.read_bytes() for file in files]
+    files[3].unlink()
+    assert sample_set(listening, CONTEXTS, out=tmp_path / "set", refine=20, **how).made == 1
+    assert [file.read_bytes() for file in files] == bits
+    with pytest.raises(InputError, match=r"refine \(20 there, 3 asked\)"):
+        sample_set(generator, CONTEXTS, out=tmp_path / "set", refine=3, **how)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"refine": 0}, "steps of refinement must lie in"),
+        ({"encoder": None}, "refined by the encoder that the generator was trained with; give that"),
+        ({"encoder": Fixed()}, "gives no gradient to refine pictures by"),
+    ],
+)
+def test_a_refinement_that_cannot_be(change: dict[str, Any], said: str, tmp_path: Path, generator: Generator) -> None:
+    given = {"per_identity": 2, "steps": 1, "encoder": BoardEncoder(), "refine": 4, "force": True, **change}
+    with pytest.raises(ConfigError, match=said):
+        sample_set(generator, CONTEXTS, out=tmp_path / "set", **given)
     assert not (tmp_path / "set").exists()

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from facewright.errors import DataError, InputError
-from facewright.synthesis import EmbeddingStatistics, fit_statistics, load_statistics, save_statistics
+from facewright.synthesis import (
+    EmbeddingStatistics,
+    PersonVariation,
+    centre_statistics,
+    fit_statistics,
+    load_statistics,
+    save_statistics,
+)
 from facewright.weights import Card, save_weights
 
 CARD = Card("reference", "contexts", {}, "drawn vectors", "Apache-2.0", "fit_statistics")
@@ -83,3 +90,30 @@ def test_other_tensors_are_refused(tmp_path: Path, change: dict[str, torch.Tenso
 def test_rank_out_of_range(rank: int) -> None:
     with pytest.raises(InputError, match=r"rank must lie in \[1, 24\)"):
         fit_statistics(cloud(100), rank=rank)
+
+
+def variation(factors: np.ndarray, encoder: str | None = None) -> PersonVariation:
+    return PersonVariation(factors, encoder, "f" * 64, "CC-BY-NC-4.0")
+
+
+def test_centres_and_what_a_person_varies_by_add_up_to_pictures() -> None:
+    random = np.random.default_rng(3)
+    between, within = random.standard_normal((4, 24)) * 0.3, random.standard_normal((3, 24)) * 0.2
+    directions, deviations, _ = np.linalg.svd(np.concatenate([between, within]).T, full_matrices=False)
+    pictures = EmbeddingStatistics(np.full(24, 0.1), directions.T, deviations, 0.0, sha256="a" * 64, licence="MIT")
+    centres = centre_statistics(pictures, variation(within))
+    covariance = (centres.directions.T * centres.deviations**2) @ centres.directions
+    np.testing.assert_allclose(covariance, between.T @ between, atol=1e-9)
+    np.testing.assert_allclose(centres.residual, 0, atol=1e-6)
+    np.testing.assert_array_equal(centres.mean, pictures.mean)
+    assert centres.licence == "CC-BY-NC-4.0", "the narrower of the two"
+    assert centres.sha256 not in (None, pictures.sha256)
+
+
+def test_centres_of_statistics_and_variation_that_do_not_go_together() -> None:
+    pictures = fit_statistics(cloud(), rank=5, encoder_sha256="e" * 64)
+    for other in (variation(np.ones((2, 8))), variation(np.ones((2, 24)), "d" * 64)):
+        with pytest.raises(InputError, match="of different encoders"):
+            centre_statistics(pictures, other)
+    with pytest.raises(InputError, match="differ as much as those of all people"):
+        centre_statistics(pictures, variation(np.eye(24)))

@@ -116,19 +116,19 @@ def test_saved_and_read(tmp_path: Path) -> None:
 
 
 def test_the_bundled_one_is_of_the_bundled_encoder_and_a_file_is_fitted(tmp_path: Path) -> None:
-    bundled = variation_like(None, vary=1.0)
+    bundled = variation_like(None, wanted=True)
     assert bundled is not None
     assert bundled.encoder_sha256 == bundled_cards()["encoder"].sha256
     assert bundled.factors.shape == (128, 512)
     assert 0.3 < (bundled.factors**2).sum() < 0.7, "about half of a unit embedding's square is the picture's own"
     given = people()
     write_embeddings(tmp_path / "p.npz", given.names, given.embeddings, provenance=given.provenance)
-    fitted = variation_like(str(tmp_path / "p.npz"), vary=1.0)
+    fitted = variation_like(str(tmp_path / "p.npz"), wanted=True)
     assert fitted is not None
     assert np.array_equal(fitted.factors, fit_variation(given).factors)
-    assert variation_like(None, vary=None) is None
+    assert variation_like(None, wanted=False) is None
     with pytest.raises(ConfigError, match="--vary-like counts only where contexts are varied"):
-        variation_like("bundled", vary=None)
+        variation_like("bundled", wanted=False)
 
 
 def test_a_set_of_varied_contexts_is_kept_told_and_completed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from facewright.cli import contexts_packed, contexts_search
 from facewright.cli.console import counted, progress_bar
-from facewright.cli.contexts_file import Count, Force, Out, Seed, statistics_like, write_contexts
+from facewright.cli.contexts_file import Count, Force, Out, Seed, statistics_like, variation_like, write_contexts
 from facewright.cli.embed import name_left_out
 
 
@@ -49,6 +49,12 @@ def fitted(
         str, typer.Option("--like", help="bundled, a .safetensors of statistics, or an .npz of real embeddings.")
     ] = "bundled",
     rank: Annotated[int, typer.Option("--rank", help="Directions fitted to an .npz; fewer than its rows.")] = 128,
+    centres: Annotated[
+        bool, typer.Option("--centres", help="Draw people rather than pictures of people; for sample --vary.")
+    ] = False,
+    vary_like: Annotated[
+        str | None, typer.Option("--vary-like", help="For --centres: how a person's pictures differ, as of sample.")
+    ] = None,
     min_angle: Annotated[
         float | None, typer.Option("--min-angle", help="Least angle between two identities, radians.")
     ] = None,
@@ -64,9 +70,11 @@ def fitted(
         facewright contexts fitted --count 200 --min-angle 1.2 --seed 0 --out people.npz
     """
     from facewright.data.embeddings import read_embeddings
-    from facewright.synthesis import fitted_contexts
+    from facewright.synthesis import centre_statistics, fitted_contexts
 
     reference = statistics_like(like, rank)
+    if (variation := variation_like(vary_like, wanted=centres)) is not None:
+        reference = centre_statistics(reference, variation)
     avoided = None if avoid is None else read_embeddings(avoid, width=reference.width)
     made = fitted_contexts(count, reference, seed=seed, min_angle=min_angle, avoid=avoided)
     write_contexts(out, made, force=force)

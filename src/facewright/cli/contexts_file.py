@@ -49,19 +49,20 @@ def statistics_like(like: str, rank: int) -> "EmbeddingStatistics":
     )
 
 
-def variation_like(like: str | None, *, vary: float | None) -> "PersonVariation | None":
+def variation_like(like: str | None, *, wanted: bool) -> "PersonVariation | None":
     """What `--vary-like` names: the bundled variation, a file of one, or an .npz of embeddings to fit it to.
 
     Returns:
-        None where contexts are not varied.
+        None where none is wanted.
     """
     from facewright.data.embeddings import read_embeddings
     from facewright.synthesis import fit_variation, load_variation
 
-    if vary is None:
+    if not wanted:
         if like is not None:
             raise ConfigError(
-                "--vary-like counts only where contexts are varied, by --vary of facewright sample, such as 1.0"
+                "--vary-like counts only where contexts are varied, by --vary of facewright sample, such as 1.0, or"
+                " drawn without it, by --centres of facewright contexts fitted"
             )
         return None
     like = like or "bundled"

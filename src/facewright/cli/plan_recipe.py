@@ -1,6 +1,6 @@
 """What the stages of a recipe cost: those that train, and those that sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,9 @@ from facewright.cli.run_recipe import read_recipe
 from facewright.cli.run_stages import Call, calls_of
 from facewright.cli.sample import sampler_of
 from facewright.diffusion.generator import build_autoencoder
+from facewright.encoders.encoder import NETWORKS
 from facewright.training.cost import network_cost
+from facewright.weights import read_card, weights_path
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def _cost(call: Call, known: dict[Path, Architecture], people: dict[Path, int]) 
 
 def _made(options: dict[str, Any], known: dict[Path, Architecture]) -> Architecture:
     generator = options["generator"]
-    return architecture_of(None if generator == "bundled" else Path(generator), known)
+    if generator.startswith("bundled"):
+        return diffusion.load_card(generator).architecture
+    return architecture_of(Path(generator), known)
 
 
 def _sampling(
@@ -106,7 +110,21 @@ def _sampling(
         lambda: _Decoding(made), lambda count: (torch.zeros(count, network.channels, side, side),), "fp32"
     ).forward_flops
     told = f"{what} in {config.steps} steps of {config.sampler}, {call / 1e9:.2f} GFLOP each, and {picture / 1e9:.1f}"
-    return Sampling(f"{told} to decode", images, config.steps * (1 + guided) * call + picture, options["batch"])
+    told, work = f"{told} to decode", config.steps * (1 + guided) * call + picture
+    if refine := options.get("refine") or 0:
+        seen = network_cost(
+            _encoder_network(options["encoder"]), lambda count: (torch.zeros(count, 3, 112, 112),), "fp32"
+        )
+        step = 2 * (picture + seen.forward_flops)  # there, and the gradient back to the latents
+        told, work = f"{told}, refined in {refine} steps of {step / 1e9:.1f}", work + refine * step
+    return Sampling(told, images, work, options["batch"])
+
+
+def _encoder_network(name: str) -> Callable[[], nn.Module]:
+    """Makes the network of an encoder's file; the bundled one's where that is not there."""
+    missing = not name.startswith("bundled") and not Path(name).is_file()
+    card = read_card(weights_path("bundled" if missing else name, kind="encoder"))
+    return NETWORKS[card.architecture["network"]]
 
 
 class _Decoding(nn.Module):

@@ -94,13 +94,35 @@ def sample(
             help="For --vary: an .npz of embeddings named PERSON/PICTURE, or a .safetensors; default bundled.",
         ),
     ] = None,
+    refine: Annotated[
+        int | None,
+        typer.Option(
+            "--refine",
+            metavar="N",
+            help="Steps along the encoder's gradient towards the context, for more of the identity; such as 6.",
+        ),
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--start-from",
+            metavar="FACES",
+            help="Begin each image from one of these: a pack, a set, or a folder of crops. Default: from noise.",
+        ),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            "--strength", help="For --start-from: share of the noise added, so of what is redrawn; default 0.25."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed gives other images.")] = 0,
     batch: Annotated[int, typer.Option("--batch", help="Images made at a time.")] = 64,
     image_size: Annotated[
         int, typer.Option("--image-size", help="112 is the aligned crop; more keeps a margin around it.")
     ] = 112,
     encoder: Annotated[
-        str, typer.Option("--encoder", help="Measures similarity: bundled, a .safetensors file, or none.")
+        str, typer.Option("--encoder", help="Measures similarity, refines: bundled, a .safetensors file, or none.")
     ] = "bundled",
     force: Annotated[
         bool, typer.Option("--force", help="Allow contexts of another encoder than the generator's.")
@@ -146,9 +168,10 @@ def sample(
         "eta": eta,
         "guidance_interval": guidance_interval,
         "identity_from": identity_from,
+        "strength": 0.25 if strength is None and start_from is not None else strength,
     }
     way, advised = sampler_of(asdict(card), sampler, asked), sampler_of(asdict(card), None, {})
-    if "sampling" in card.architecture and advised.sampler != "lcm" and way != advised:
+    if "sampling" in card.architecture and advised.sampler != "lcm" and replace(way, strength=1.0) != advised:
         note(f"{card.name} was distilled to {advised.steps} steps of {advised.sampler} and is meant for no others")
     options: dict[str, Any] = {
         "sampler": way,
@@ -157,7 +180,9 @@ def sample(
         "negative": negative,
         "cone": cone,
         "vary": vary,
-        "variation": variation_like(vary_like, vary=vary),
+        "variation": variation_like(vary_like, wanted=vary is not None),
+        "refine": refine,
+        "start_from": start_from,
         "seed": seed,
         "batch": batch,
         "image_size": image_size,

@@ -48,6 +48,10 @@ def resample(
     vary_like: Annotated[
         str | None, typer.Option("--vary-like", help="Of a set sampled with --vary: what it was given.")
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--start-from", metavar="FACES", help="Of a set sampled with --start-from: the same again."),
+    ] = None,
     device: Device = "cpu",
     json_file: Json = None,
 ) -> None:
@@ -78,7 +82,8 @@ def resample(
             encoder=None if encoder == "none" else encoders.load(encoder, device=device),
             training=read_training(training),
             detector=None if aligned_by is None else load_detector(aligned_by),
-            variation=variation_like(vary_like, vary=config.get("vary")),
+            variation=variation_like(vary_like, wanted=config.get("vary") is not None),
+            start_from=start_from,
             rounds=rounds,
             progress=progress,
         )

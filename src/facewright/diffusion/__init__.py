@@ -10,6 +10,7 @@ from facewright.diffusion.generator import DiffusionConfig, Generator, load, loa
 from facewright.diffusion.guidance import guided
 from facewright.diffusion.hints import HINTS
 from facewright.diffusion.latents import LatentCache, cache_latents
+from facewright.diffusion.refinement import Refinement
 from facewright.diffusion.samplers import ancestral, ddim, ddim_invert, ddim_invert_exactly, ddim_plan
 from facewright.diffusion.samplers_config import SAMPLERS, SamplerConfig, run_sampler, sampler_config
 from facewright.diffusion.samplers_dpm import dpm_solver, dpm_solver_single
@@ -51,6 +52,7 @@ __all__ = [
     "Generator",
     "GeneratorTraining",
     "LatentCache",
+    "Refinement",
     "SampleChecks",
     "SamplerConfig",
     "TrainingFaces",

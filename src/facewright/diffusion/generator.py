@@ -13,6 +13,7 @@ from facewright.diffusion.controlnet import HINT_FACTOR, ControlNet, check_contr
 from facewright.diffusion.denoising import check_target
 from facewright.diffusion.fast_decoder import FastDecoder, FastDecoderConfig
 from facewright.diffusion.guidance import guided
+from facewright.diffusion.refinement import Refinement, refined
 from facewright.diffusion.samplers import Predict, ddim_invert_exactly, ddim_plan
 from facewright.diffusion.samplers_config import SamplerConfig, run_sampler, sampler_config
 from facewright.diffusion.schedules import alpha_bars, linear_betas
@@ -94,6 +95,8 @@ class Generator(nn.Module):
         step_noise: Callable[[int], Tensor] | None = None,
         hints: Tensor | None = None,
         control_scale: float = 1.0,
+        refinement: Refinement | None = None,
+        start: Tensor | None = None,
     ) -> Tensor:
         """Make pictures; the same arguments give the same pictures.
 
@@ -111,6 +114,9 @@ class Generator(nn.Module):
             hints: pictures that steer a generator with a control branch, (B, 3, H, W) RGB in [-1, 1] at 8 px to one of
                 the latent, such as 128 x 128; None: the branch is left out.
             control_scale: strength of the control; 0 is none.
+            refinement: moves the finished latents towards the contexts; None: not so.
+            start: pictures to begin from, (B, 3, 128, 128) RGB in [-1, 1], for a SamplerConfig whose strength is below
+                1: noise is added to them as it is at that share of time.
 
         Returns:
             Pictures, (B, 3, 128, 128) RGB in [-1, 1], on the CPU; the central 112 x 112 is the ArcFace crop.
@@ -123,7 +129,10 @@ class Generator(nn.Module):
         predict = self.noise_estimate(contexts, config, negative=negative, hints=hints, control_scale=control_scale)
         draw = None if step_noise is None else lambda k: step_noise(k).to(self.device)
         with arithmetic("auto", self.device):
-            x = run_sampler(config, predict, noise.to(self.device), self.betas, step_noise=draw)
+            begin = None if start is None else self.autoencoder.encode(start.to(self.device)).float()
+            x = run_sampler(config, predict, noise.to(self.device), self.betas, step_noise=draw, start=begin)
+            if refinement is not None:
+                x = refined(x, contexts.to(self.device), self.decode, refinement)
             return self.decode(x).cpu()
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """All that settles how a picture is sampled, in one record, and the run it stands for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -45,6 +45,7 @@ class SamplerConfig:
     eta: float = 0.0  # noise that ddim adds, 0 (none) ... 1 (as much as euler-ancestral)
     guidance_interval: tuple[float, float] = (0.0, 1.0)  # shares of time, 1 being all noise, where guidance is on
     identity_from: float = 1.0  # share of time where the identity takes over from the empty context
+    strength: float = 1.0  # share of time where the run begins, below 1 from a given picture (SDEdit)
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -60,6 +61,8 @@ class SamplerConfig:
         if self.guidance < 0:
             raise ConfigError(f"guidance must be at least 0, got {self.guidance}")
         check_guidance(self.guidance, self.guidance_interval, self.identity_from)
+        if not 0 < self.strength <= 1:
+            raise ConfigError(f"strength must be in (0, 1], got {self.strength}")
 
     @property
     def adds_noise(self) -> bool:
@@ -104,6 +107,7 @@ def run_sampler(
     betas: Tensor,
     *,
     step_noise: Callable[[int], Tensor] | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Denoise x as the config says.
 
@@ -113,11 +117,15 @@ def run_sampler(
         x: unit normal noise, any shape.
         betas: (T,).
         step_noise: unit normal noise of the shape of x, by the number of the draw; samplers that add none ignore it.
+        start: a clean x to begin from, where the config's strength is below 1.
     """
     if step_noise is None and config.adds_noise:
         raise ConfigError(f"sampler {config.sampler} needs step_noise where it adds noise on the way")
     bars = alpha_bars(betas)
     times = sampling_times(bars, config.steps, spacing=config.spacing or _SPACING[config.sampler])
+    if config.strength < 1:
+        times = tuple(time for time in times if time < config.strength * len(bars))
+        x = _begun(x, start, bars, times, config)
     name = config.sampler.removesuffix("-published")
     variant = "exact" if name == config.sampler else "published"
     if name == "ddpm" and step_noise is not None:
@@ -135,3 +143,15 @@ def run_sampler(
         return dpm_solver(predict, x, bars, times, order=3 if name == "dpmpp-3m" else 2)
     eta = 1.0 if name == "euler-ancestral" else config.eta
     return ddim(predict, x, ddim_plan_through(bars, times, eta=eta, variant=variant), noise=step_noise)
+
+
+def _begun(noise: Tensor, start: Tensor | None, bars: Tensor, times: Sequence[int], config: SamplerConfig) -> Tensor:
+    """The given start with as much noise as there is at the first of the times that are left."""
+    if start is None:
+        raise ConfigError(f"strength {config.strength:g} begins from a given picture, and none is given")
+    if not times:
+        raise ConfigError(
+            f"strength {config.strength:g} leaves none of the {config.steps} steps; raise it, or take more steps"
+        )
+    bar = float(bars[times[0]])
+    return bar**0.5 * start + (1 - bar) ** 0.5 * noise

@@ -23,7 +23,13 @@ from facewright.synthesis.search import FoundContexts, Limits, SearchReport, fil
 from facewright.synthesis.set_card import write_set_card
 from facewright.synthesis.set_filter import FilterReport, SetLimits, filter_set
 from facewright.synthesis.shares import Share
-from facewright.synthesis.statistics import EmbeddingStatistics, fit_statistics, load_statistics, save_statistics
+from facewright.synthesis.statistics import (
+    EmbeddingStatistics,
+    centre_statistics,
+    fit_statistics,
+    load_statistics,
+    save_statistics,
+)
 from facewright.synthesis.trials import Trials, consistent, try_identities
 from facewright.synthesis.variation import PersonVariation, fit_variation, load_variation, save_variation, varied
 from facewright.synthesis.workers import sample_with_workers
@@ -47,6 +53,7 @@ __all__ = [
     "Trials",
     "add_context_images",
     "balanced_contexts",
+    "centre_statistics",
     "consistent",
     "contexts_from_photos",
     "embed_pack",

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from facewright.diffusion import SamplerConfig
+from facewright.diffusion import Refinement, SamplerConfig
 
 
 class CropEncoder(Protocol):
@@ -57,9 +57,12 @@ class FaceGenerator(Protocol):
         guidance: float | None = None,
         negative: Tensor | None = None,
         step_noise: Callable[[int], Tensor] | None = None,
+        refinement: Refinement | None = None,
+        start: Tensor | None = None,
     ) -> Tensor:
         """Unit contexts (B, D) and noise (B, *latent_shape) to pictures (B, 3, H, W) in [-1, 1].
 
-        A SamplerConfig and `negative` are only given where a set asks for more than sampler, steps and guidance.
+        A SamplerConfig, `negative`, `refinement` and `start` are only given where a set asks for more than sampler,
+        steps and guidance.
         """
         ...

@@ -7,13 +7,14 @@ from typing import Any
 
 from facewright.data.embeddings import Embeddings, check_embeddings, embedding_sha256
 from facewright.data.sets import CONFIG, CROP_SIZE, SetRow, image_file, read_config
-from facewright.diffusion import SamplerConfig, sampler_config
+from facewright.diffusion import Refinement, SamplerConfig, sampler_config
 from facewright.errors import ConfigError, InputError
 from facewright.synthesis.cone import check_angle
 from facewright.synthesis.models import CropEncoder, FaceGenerator
 from facewright.synthesis.negatives import check_negative
 from facewright.synthesis.noise import image_seed
 from facewright.synthesis.shares import is_temporary, read_listed, read_parts
+from facewright.synthesis.starts import StartingPictures
 from facewright.synthesis.variation import PersonVariation, check_amount
 
 FORMAT = 1
@@ -37,6 +38,8 @@ def set_settings(
     cone: float | None = None,
     vary: float | None = None,
     variation: PersonVariation | None = None,
+    refine: int | None = None,
+    start: StartingPictures | None = None,
 ) -> dict[str, Any]:
     """Everything that the pixels and the manifest depend on, checked; what config.json holds."""
     config = sampler_config(sampler, steps=steps, guidance=guidance)
@@ -50,6 +53,13 @@ def set_settings(
         check_variation(variation, generator)
         if cone is not None:
             raise ConfigError("contexts are moved within a cone or as people vary; give cone or vary, not both")
+    refinement_by(encoder, refine)
+    if (start is None) != (config.strength == 1):
+        raise ConfigError(
+            "pictures to begin from go with a strength below 1, such as 0.25"
+            if start is not None
+            else f"strength {config.strength:g} begins from given pictures; name some"
+        )
     if not CROP_SIZE <= image_size <= generator.image_size:
         raise ConfigError(
             f"image_size must lie in [{CROP_SIZE}, {generator.image_size}] pixels for this generator, got {image_size}"
@@ -75,6 +85,8 @@ def set_settings(
         **({} if negative is None else {"negative": negative}),  # rule by which another identity is chosen
         **({} if cone is None else {"cone": cone}),  # radians around an identity's context
         **({} if vary is None or variation is None else {"vary": vary, "variation_sha256": variation.sha256}),
+        **({} if refine is None else {"refine": refine}),  # steps by the encoder's gradient
+        **({} if start is None else {"start_sha256": start.sha256}),  # of the pictures begun from
         "seed": seed,
         "batch": batch,
         "image_size": image_size,
@@ -83,6 +95,17 @@ def set_settings(
         "encoder": None if encoder is None else encoder.name,
         "encoder_sha256": None if encoder is None else encoder.sha256,
     }
+
+
+def refinement_by(encoder: CropEncoder | None, steps: int | None) -> Refinement | None:
+    """How finished pictures are refined, None for not; refuses what cannot refine."""
+    if steps is None:
+        return None
+    if encoder is None:
+        raise ConfigError("pictures are refined by the encoder that the generator was trained with; give that encoder")
+    if not callable(encoder):
+        raise ConfigError(f"the encoder {encoder.name!r} gives no gradient to refine pictures by; choose another")
+    return Refinement(encoder, steps)
 
 
 def check_variation(variation: PersonVariation | None, generator: FaceGenerator) -> None:

@@ -26,6 +26,7 @@ from facewright.synthesis.set_filter import (
     report_of,
     save_verdicts,
 )
+from facewright.synthesis.starts import StartingPictures
 from facewright.synthesis.variation import PersonVariation
 from facewright.training.atomic import atomic_path
 
@@ -58,6 +59,7 @@ def resample_set(
     training: Embeddings | None = None,
     detector: Detector | None = None,
     variation: PersonVariation | None = None,
+    start_from: Path | str | None = None,
     rounds: int = 3,
     progress: Callable[[int, int], None] | None = None,
 ) -> ResampleReport:
@@ -72,6 +74,7 @@ def resample_set(
     Args:
         generator, contexts, encoder, detector, variation: those that the set was sampled with; the detector where it
             was aligned, the variation where contexts were varied.
+        start_from: the pictures that the set's were begun from, where they were.
         path: of the set.
         limits, training: as in `filter_set`.
         rounds: at most so many times new images are made under these limits, in all calls together; at least 1.
@@ -85,7 +88,8 @@ def resample_set(
         raise ConfigError(f"rounds must be at least 1, got {rounds}")
     faces = read_set(path)
     check_limits(limits, encoder, training)
-    _check_same(faces.config, generator, contexts, encoder, detector, variation, faces.path)
+    start = None if start_from is None else StartingPictures(start_from)
+    _check_same(faces.config, generator, contexts, encoder, detector, variation, start, faces.path)
     asked = {**asdict(limits), "training_sha256": None if training is None else training.sha256}
     done = _rounds_done(faces, asked)
     embedded: dict[str, np.ndarray] = {}
@@ -102,7 +106,16 @@ def resample_set(
         if not lacking or done >= rounds:
             break
         _begin_round(faces, asked, done + 1)
-        run = SetRun(generator, contexts, encoder, faces.config, faces.path, detector=detector, variation=variation)
+        run = SetRun(
+            generator,
+            contexts,
+            encoder,
+            faces.config,
+            faces.path,
+            detector=detector,
+            variation=variation,
+            start=start,
+        )
         run.rows = {row.file: row for row in rows}
         wanted = _next_indices(rows, lacking, faces.config["per_identity"])
         total, finished = sum(lacking.values()), 0
@@ -152,6 +165,7 @@ def _check_same(
     encoder: CropEncoder | None,
     detector: Detector | None,
     variation: PersonVariation | None,
+    start: StartingPictures | None,
     path: Path,
 ) -> None:
     """Refuse anything but what the set was made with."""
@@ -161,6 +175,7 @@ def _check_same(
         "encoder_sha256": None if encoder is None else encoder.sha256,
         "align": None if detector is None else detector.name,
         "variation_sha256": None if variation is None else variation.sha256,
+        "start_sha256": None if start is None else start.sha256,
     }
     if differing := [key for key, value in given.items() if config.get(key) != value]:
         key = differing[0]

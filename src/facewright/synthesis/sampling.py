@@ -21,9 +21,10 @@ from facewright.synthesis.cone import within_cone
 from facewright.synthesis.models import CropEncoder, FaceGenerator
 from facewright.synthesis.negatives import negative_rows
 from facewright.synthesis.pictures import draw_pictures, drawing_options
-from facewright.synthesis.plan import batches, check_match, made_before, set_settings
+from facewright.synthesis.plan import batches, check_match, made_before, refinement_by, set_settings
 from facewright.synthesis.set_card import write_set_card, write_sources
 from facewright.synthesis.shares import WHOLE, Share, merge_parts, write_part
+from facewright.synthesis.starts import StartingPictures
 from facewright.synthesis.variation import PersonVariation, varied
 
 MANIFEST_EVERY = 30.0
@@ -62,6 +63,8 @@ def sample_set(
     cone: float | None = None,
     vary: float | None = None,
     variation: PersonVariation | None = None,
+    refine: int | None = None,
+    start_from: Path | str | None = None,
     seed: int = 0,
     batch: int = 64,
     image_size: int = 112,
@@ -93,6 +96,10 @@ def sample_set(
             all have the identity's own. Similarities are to that one either way.
         vary: standard deviations; each picture's context is moved from its identity's as `varied` does. None: not so.
         variation: how pictures of one person differ, which `vary` needs.
+        refine: steps along the encoder's gradient that each finished picture takes towards what it was made from
+            (`diffusion.Refinement`), in [1, 50]; needs a differentiable `encoder`. None: not so.
+        start_from: a pack, a set or a folder of aligned crops; each picture begins from one of them, chosen by its
+            seed, as far as `sampler`, a SamplerConfig with a strength below 1, says. None: from noise.
         seed: any integer; another one gives other images of the same identities.
         batch: images made at a time; part of the settings, since another batch size may round differently.
         image_size: pixels; the generator's own size, or less to cut the centre. 112 keeps just the aligned crop.
@@ -107,14 +114,18 @@ def sample_set(
             nothing was written.
         WorkError: the disk is full, the batch does not fit in memory, or the generator gave NaN; what was made is kept.
     """
+    start = None if start_from is None else StartingPictures(start_from)
     settings = set_settings(
         generator, contexts, encoder, per_identity=per_identity, sampler=sampler, steps=steps, guidance=guidance,
         seed=seed, batch=batch, image_size=image_size, align=None if align is None else align.name, negative=negative,
-        cone=cone, vary=vary, variation=variation,
+        cone=cone, vary=vary, variation=variation, refine=refine,
+        start=start,
     )  # fmt: skip
     check_match(generator, contexts, encoder, force=force)
     out = Path(out)
-    run = SetRun(generator, contexts, encoder, settings, out, detector=align, share=share, variation=variation)
+    run = SetRun(
+        generator, contexts, encoder, settings, out, detector=align, share=share, variation=variation, start=start
+    )
     started = time.monotonic()
     try:
         rows = run.make_all(progress)
@@ -165,10 +176,13 @@ class SetRun:
         detector: Detector | None,
         share: Share = WHOLE,
         variation: PersonVariation | None = None,
+        start: StartingPictures | None = None,
     ) -> None:
         self.generator, self.contexts, self.encoder = generator, contexts, encoder
         self.settings, self.out = settings, out
         self.detector, self.share, self.variation = detector, share, variation
+        self.start = start
+        self.refinement = refinement_by(encoder, settings.get("refine"))
         self.listed, parts = made_before(out, settings)
         self.rows = {**self.listed, **parts}  # by file
         self.made = 0
@@ -258,6 +272,10 @@ class SetRun:
             embeddings = self.contexts.embeddings
             rows = negative_rows(embeddings, [row.identity for row in plan], [row.seed for row in plan], rule=rule)
             options["negative"] = torch.from_numpy(embeddings[rows])
+        if self.start is not None:
+            options["start"] = self.start.drawn([row.seed for row in plan])
+        if self.refinement is not None:
+            options["refinement"] = self.refinement
         return options
 
     def _reread(self, plan: Sequence[SetRow]) -> np.ndarray:
@@ -276,7 +294,14 @@ class SetRun:
         if not self.begun:
             write_config(self.out, self.settings)
             encoder_card: Mapping[str, Any] | None = getattr(self.encoder, "card", None)
-            write_sources(self.out, self.generator.card, self.contexts.provenance, encoder_card, self.variation)
+            write_sources(
+                self.out,
+                self.generator.card,
+                self.contexts.provenance,
+                encoder_card,
+                self.variation,
+                begun_from=self.start is not None,
+            )
             write_set_card(self.out, rows=())
             self.begun = True
 

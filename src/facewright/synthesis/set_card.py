@@ -18,6 +18,11 @@ LIMITS = (
     "A model made every picture; none is a photograph. A face may still be close to a person whose photos the generator"
     " was trained on, and the mix of ages, skin tones and poses follows those photos."
 )
+BEGUN = (
+    "Every picture was begun from a given one, of which pose, light, hair and background remain; the face is a model's."
+    " Where photographs were given, treat the set as personal data of the people on them. A face may also be close to"
+    " a person whose photos the generator was trained on."
+)
 ADDED = (
     "A model made the sampled pictures; those added from a picture of the identity may be photographs. A face may be"
     " close to a person whose photos the generator was trained on, and the mix of ages, skin tones and poses follows"
@@ -31,6 +36,8 @@ def write_sources(
     provenance: Mapping[str, Any],
     encoder_card: Mapping[str, Any] | None,
     variation: PersonVariation | None = None,
+    *,
+    begun_from: bool = False,
 ) -> None:
     """Keep beside a set what its card says of the inputs: licences, data, and where the contexts came from."""
     sources = {
@@ -38,6 +45,7 @@ def write_sources(
         "contexts": dict(provenance),
         "encoder": None if encoder_card is None else {"licence": encoder_card.get("licence")},
         **({} if variation is None else {"variation": {"licence": variation.licence}}),
+        **({"start": {"licence": None}} if begun_from else {}),
     }
     with atomic_path(path / SOURCES) as temporary:
         temporary.write_text(json.dumps(sources, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -76,7 +84,7 @@ def write_set_card(
 
 
 def set_licence(sources: Mapping[str, Any], stated: Mapping[str, str]) -> Licence:
-    """The most restrictive licence of generator, contexts, measuring encoder and variation.
+    """The most restrictive licence of generator, contexts, measuring encoder, variation and pictures begun from.
 
     Contexts drawn evenly over the sphere owe nothing to anybody; all others carry the licence that their provenance
     states.
@@ -87,7 +95,7 @@ def set_licence(sources: Mapping[str, Any], stated: Mapping[str, str]) -> Licenc
         provenance.get("kind") == "packed" and provenance.get("encoder_sha256") is None
     )
     inputs["contexts"] = "public domain: drawn at random" if drawn else provenance.get("licence")
-    for name in ("encoder", "variation"):
+    for name in ("encoder", "variation", "start"):
         if sources.get(name) is not None:
             inputs[name] = sources[name].get("licence")
     for name, text in stated.items():
@@ -146,7 +154,7 @@ def set_card(
         "",
         "## Limits",
         "",
-        ADDED if added else LIMITS,
+        ADDED if added else BEGUN if "start_sha256" in settings else LIMITS,
     ]
     if provenance.get("kind") == "photos":
         lines += ["", "The identities are those of photographed people: treat the set as their personal data."]
@@ -169,7 +177,7 @@ def _counts(rows: Sequence[SetRow], limits: Mapping[str, Any]) -> list[str]:
 def _sampling(settings: Mapping[str, Any]) -> str:
     """Sampler, steps, guidance, and what else is not left at its default."""
     common = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}"
-    keys = ("spacing", "eta", "guidance_interval", "identity_from", "negative", "cone", "vary")
+    keys = ("spacing", "eta", "guidance_interval", "identity_from", "negative", "cone", "vary", "strength", "refine")
     further = [f"{key.replace('_', ' ')} {settings[key]}" for key in keys if settings.get(key) is not None]
     return ", ".join([common, *further])
 

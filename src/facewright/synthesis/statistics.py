@@ -1,5 +1,6 @@
 """How the embeddings of real faces lie on the sphere: a Gaussian that holds no single person's embedding."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facewright.data.embeddings import check_embeddings
+from facewright.data.embeddings import UNIT_TOLERANCE, check_embeddings
 from facewright.errors import DataError, InputError
+from facewright.synthesis.licences import narrowest_licence
+from facewright.synthesis.variation import PersonVariation
 from facewright.weights import Card, load_weights, save_weights
 
 KIND = "contexts"
@@ -76,6 +79,44 @@ def fit_statistics(
         encoder=encoder,
         encoder_sha256=encoder_sha256,
         licence=licence,
+    )
+
+
+def centre_statistics(pictures: EmbeddingStatistics, variation: PersonVariation) -> EmbeddingStatistics:
+    """How people's mean embeddings lie: the covariance of pictures less that of the pictures of one person.
+
+    An identity drawn from these has no expression or pose of its own, which `varied` gives to each picture; the two
+    covariances add up to that of pictures (the two-covariance model of PLDA, Ioffe 2006).
+
+    Args:
+        pictures: of single pictures of many people.
+        variation: within people, of embeddings of the same encoder; of the same rank or another.
+
+    Returns:
+        As many directions as `pictures` has.
+
+    Raises:
+        InputError: they are of different encoders, or nothing is left between people.
+    """
+    width, rank = pictures.width, len(pictures.deviations)
+    if variation.factors.shape[1] != width or (
+        None not in (pictures.encoder_sha256, variation.encoder_sha256)
+        and pictures.encoder_sha256 != variation.encoder_sha256
+    ):
+        raise InputError("statistics and variation are of different encoders; fit both to embeddings of one")
+    along = pictures.directions.T * (pictures.deviations**2 - pictures.residual**2)
+    covariance = along @ pictures.directions + np.eye(width) * pictures.residual**2
+    variances, vectors = np.linalg.eigh(covariance - variation.factors.T @ variation.factors)  # rising
+    variances = variances.clip(0)
+    if not variances[-1] > UNIT_TOLERANCE**2:
+        raise InputError("the pictures of one person differ as much as those of all people; give other embeddings")
+    return replace(
+        pictures,
+        directions=vectors[:, : -rank - 1 : -1].T.copy(),
+        deviations=np.sqrt(variances[: -rank - 1 : -1]),
+        residual=float(np.sqrt(variances[:-rank].mean())),
+        sha256=hashlib.sha256(f"{pictures.sha256} less {variation.sha256}".encode()).hexdigest(),
+        licence=narrowest_licence({"pictures": pictures.licence, "variation": variation.licence}).text,
     )
 
 

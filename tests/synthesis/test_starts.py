@@ -1,0 +1,123 @@
+"""Sets whose pictures begin from given ones: which, how far, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.diffusion.tiny import tiny_generator
+from tests.training.toys import write_toy_pack
+
+from facewright.data.packs import read_pack
+from facewright.data.sets import read_set
+from facewright.diffusion import Generator, SamplerConfig
+from facewright.errors import ConfigError, DataError, InputError
+from facewright.synthesis import SetLimits, resample_set, sample_set, uniform_contexts
+from facewright.synthesis.starts import StartingPictures
+
+CONTEXTS = uniform_contexts(3, seed=0, width=16)
+GENTLY = SamplerConfig("ddim", 10, strength=0.2)
+
+
+@pytest.fixture
+def generator() -> Generator:
+    made = tiny_generator()
+    made.sha256, made.encoder_sha256 = "a" * 64, None
+    return made
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """Five crops, each dark on its left and of one brightness on its right."""
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for number in range(5):
+        crop = np.full((112, 112, 3), 50 + 40 * number, np.uint8)
+        crop[:, :56] = 0
+        Image.fromarray(crop).save(folder / f"{number}.png")
+    return folder
+
+
+def test_each_seed_has_its_picture_or_its_mirror(faces: Path) -> None:
+    start = StartingPictures(faces)
+    drawn = start.drawn(range(200))
+    assert drawn.shape == (200, 3, 128, 128)
+    left, right = drawn[:, 0, 64, 20], drawn[:, 0, 64, 108]
+    assert ((left == -1) != (right == -1)).all(), "one side is dark"
+    assert 70 < int((left == -1).sum()) < 130
+    assert len(torch.maximum(left, right).unique()) <= 5
+    assert torch.equal(start.drawn([7, 3]), drawn[[7, 3]]), "a picture's seed alone decides"
+
+
+def test_known_people_of_a_pack_that_may_be_learnt_from(tmp_path: Path) -> None:
+    path = write_toy_pack(tmp_path / "pack", people=40, poses=2, unknown=5)
+    pack = read_pack(path)
+    wanted = np.flatnonzero((pack.labels >= 0) & ~pack.held_out)
+    assert 0 < len(wanted) < 80
+    views = [view for row in wanted for view in (pack.images[row], pack.images[row][:, ::-1])]
+    allowed = {np.ascontiguousarray(view).tobytes() for view in views}
+    drawn = ((StartingPictures(path).drawn(range(60)) + 1) * 127.5).round().to(torch.uint8)
+    assert {picture.permute(1, 2, 0).contiguous().numpy().tobytes() for picture in drawn} <= allowed
+
+
+def test_less_strength_keeps_more_of_the_start(faces: Path, generator: Generator) -> None:
+    noise = torch.randn(2, *generator.latent_shape, generator=torch.Generator().manual_seed(0))
+    contexts = torch.from_numpy(CONTEXTS.embeddings[:2])
+    start = StartingPictures(faces).drawn([0, 1])
+    kept = generator.decode(generator.autoencoder.encode(start)).detach()
+    away = []
+    for strength in (0.1, 0.4, 0.9):
+        config = SamplerConfig("ddim", 20, strength=strength)
+        made = generator.sample(contexts, noise, sampler=config, start=start)
+        away.append(float((made - kept).abs().mean()))
+    assert away == sorted(away)
+    assert away[0] < 0.8 * away[2]
+    for sampler in ("unipc", "dpmpp-2s", "ddpm", "euler-ancestral"):
+        config = SamplerConfig(sampler, 20, strength=0.3)
+        made = generator.sample(contexts, noise, sampler=config, start=start, step_noise=lambda _: noise)
+        assert torch.isfinite(made).all()
+
+
+def test_a_set_begun_from_pictures(tmp_path: Path, faces: Path, generator: Generator) -> None:
+    out = tmp_path / "set"
+    how: dict[str, Any] = {"per_identity": 2, "batch": 4, "sampler": GENTLY, "start_from": faces}
+    sample_set(generator, CONTEXTS, out=out, **how)
+    config = json.loads((out / "config.json").read_text())
+    assert config["strength"] == 0.2
+    assert config["start_sha256"] == StartingPictures(faces).sha256
+    card = (out / "card.md").read_text()
+    assert "strength 0.2" in card
+    assert "personal data of the people on them" in card
+    assert "none is a photograph" not in card
+    assert "- start: not stated" in card
+    files = sorted((out / "images").rglob("*.png"))
+    bits = [file.read_bytes() for file in files]
+    files[1].unlink()
+    assert sample_set(generator, CONTEXTS, out=out, **how).made == 1
+    assert [file.read_bytes() for file in files] == bits
+    report = resample_set(generator, CONTEXTS, out, SetLimits(min_images=2), start_from=faces)
+    assert report.complete
+    with pytest.raises(InputError, match="was made with start_sha256"):
+        resample_set(generator, CONTEXTS, out, SetLimits(min_images=2))
+    assert len(read_set(out).rows) == 6
+
+
+def test_what_does_not_go_together(tmp_path: Path, faces: Path, generator: Generator) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for change, kind, said in (
+        ({"sampler": SamplerConfig("ddim", 10)}, ConfigError, "go with a strength below 1, such as 0.25"),
+        ({"start_from": None}, ConfigError, "strength 0.2 begins from given pictures; name some"),
+        ({"sampler": SamplerConfig("ddim", 2, strength=0.0001, spacing="trailing")}, ConfigError, "leaves none of"),
+        ({"start_from": tmp_path / "nowhere"}, (DataError, InputError), "nowhere"),
+        ({"start_from": empty}, (DataError, InputError), "empty"),
+    ):
+        given = {"per_identity": 2, "sampler": GENTLY, "start_from": faces, **change}
+        with pytest.raises(kind, match=said):
+            sample_set(generator, CONTEXTS, out=tmp_path / "set", **given)
+        assert not (tmp_path / "set").exists()
+    with pytest.raises(ConfigError, match="strength must be in"):
+        SamplerConfig(strength=0.0)
