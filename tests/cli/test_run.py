@@ -361,7 +361,7 @@ def test_checked_in_recipes_are_whole(root: Path, tmp_path: Path) -> None:
     ways = measured.count("sample") + measured.count(
         "set oversample"
     )  # each is a set of its own, or a set made another
-    assert measured.count("evaluate set") == measured.count("evaluate leakage") == ways == 13
+    assert measured.count("evaluate set") == measured.count("evaluate leakage") == ways == 16
     for calls in found.values():
         last = calls[-1].stage
         assert last.command == "evaluate verification"

@@ -110,7 +110,7 @@ def _sampling(
         lambda: _Decoding(made), lambda count: (torch.zeros(count, network.channels, side, side),), "fp32"
     ).forward_flops
     told = f"{what} in {config.steps} steps of {config.sampler}, {call / 1e9:.2f} GFLOP each, and {picture / 1e9:.1f}"
-    told, work = f"{told} to decode", config.steps * (1 + guided) * call + picture
+    told, work = f"{told} to decode", config.steps * config.strength * (1 + guided) * call + picture
     if refine := options.get("refine") or 0:
         seen = network_cost(
             _encoder_network(options["encoder"]), lambda count: (torch.zeros(count, 3, 112, 112),), "fp32"

@@ -158,6 +158,21 @@ def _begin_round(faces: FaceSet, asked: Mapping[str, Any], number: int) -> None:
         temporary.write_text(json.dumps(begun, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+_GIVEN_BY = {
+    "generator_sha256": "the generator",
+    "contexts_sha256": "the contexts",
+    "encoder_sha256": "the encoder",
+    "align": "the face finder",
+    "variation_sha256": "the variation, by --vary-like of facewright set resample",
+    "start_sha256": "the pictures begun from, by --start-from of facewright set resample",
+}
+
+
+def _short(value: str | None) -> str:
+    """The beginning of a hash, or a name as it is."""
+    return "none" if value is None else value[:12] if len(value) == 64 else value
+
+
 def _check_same(
     config: Mapping[str, Any],
     generator: FaceGenerator,
@@ -182,8 +197,8 @@ def _check_same(
         name = config.get(key.removesuffix("_sha256"))
         called = f" ({name})" if name is not None and name != config.get(key) else ""
         raise InputError(
-            f"{path} was made with {key} {config.get(key)}{called}, got {given[key]}; resample with what it was sampled"
-            " with"
+            f"{path} was made with {key} {_short(config.get(key))}{called}, got {_short(given[key])}; resample with what"
+            f" it was sampled with: {_GIVEN_BY[key]}"
         )
 
 
