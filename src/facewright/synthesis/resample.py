@@ -197,8 +197,8 @@ def _check_same(
         name = config.get(key.removesuffix("_sha256"))
         called = f" ({name})" if name is not None and name != config.get(key) else ""
         raise InputError(
-            f"{path} was made with {key} {_short(config.get(key))}{called}, got {_short(given[key])}; resample with what"
-            f" it was sampled with: {_GIVEN_BY[key]}"
+            f"{path} was made with {key} {_short(config.get(key))}{called}, got {_short(given[key])}; give what it was"
+            f" sampled with: {_GIVEN_BY[key]}"
         )
 
 
