@@ -12,14 +12,21 @@ from tests.diffusion.tiny import tiny_generator
 from tests.training.toys import write_toy_pack
 
 from facewright.data.packs import read_pack
-from facewright.data.sets import read_set
+from facewright.data.sets import SetRow, read_set
 from facewright.diffusion import Generator, SamplerConfig
 from facewright.errors import ConfigError, DataError, InputError
-from facewright.synthesis import SetLimits, resample_set, sample_set, uniform_contexts
-from facewright.synthesis.starts import StartingPictures
+from facewright.synthesis import SetLimits, StartingPictures, resample_set, sample_set, uniform_contexts
+from facewright.synthesis.plan import batches
 
 CONTEXTS = uniform_contexts(3, seed=0, width=16)
 GENTLY = SamplerConfig("ddim", 10, strength=0.2)
+
+
+def rows(count: int, per_identity: int = 1) -> list[SetRow]:
+    """Of a set of so many identities."""
+    settings = {"per_identity": per_identity, "seed": 3, "batch": count * per_identity, "generator_sha256": ""}
+    settings |= {"sampler": "ddim", "steps": 1, "guidance": 1.0}
+    return next(batches(uniform_contexts(count, seed=1, width=16), settings))
 
 
 @pytest.fixture
@@ -43,13 +50,14 @@ def faces(tmp_path: Path) -> Path:
 
 def test_each_seed_has_its_picture_or_its_mirror(faces: Path) -> None:
     start = StartingPictures(faces)
-    drawn = start.drawn(range(200))
+    plan = rows(200)
+    drawn = start.drawn(plan, seed=3)
     assert drawn.shape == (200, 3, 128, 128)
     left, right = drawn[:, 0, 64, 20], drawn[:, 0, 64, 108]
     assert ((left == -1) != (right == -1)).all(), "one side is dark"
     assert 70 < int((left == -1).sum()) < 130
     assert len(torch.maximum(left, right).unique()) <= 5
-    assert torch.equal(start.drawn([7, 3]), drawn[[7, 3]]), "a picture's seed alone decides"
+    assert torch.equal(start.drawn([plan[7], plan[3]], seed=4), drawn[[7, 3]]), "a picture's seed alone decides"
 
 
 def test_known_people_of_a_pack_that_may_be_learnt_from(tmp_path: Path) -> None:
@@ -59,14 +67,41 @@ def test_known_people_of_a_pack_that_may_be_learnt_from(tmp_path: Path) -> None:
     assert 0 < len(wanted) < 80
     views = [view for row in wanted for view in (pack.images[row], pack.images[row][:, ::-1])]
     allowed = {np.ascontiguousarray(view).tobytes() for view in views}
-    drawn = ((StartingPictures(path).drawn(range(60)) + 1) * 127.5).round().to(torch.uint8)
+    drawn = ((StartingPictures(path).drawn(rows(60), seed=3) + 1) * 127.5).round().to(torch.uint8)
     assert {picture.permute(1, 2, 0).contiguous().numpy().tobytes() for picture in drawn} <= allowed
+
+
+def test_an_identity_takes_over_the_pictures_of_one_person(tmp_path: Path) -> None:
+    path = write_toy_pack(tmp_path / "pack", people=40, poses=3, unknown=5)
+    pack = read_pack(path)
+    known = np.flatnonzero((pack.labels >= 0) & ~pack.held_out)
+    people = len(np.unique(pack.labels[known]))
+    start = StartingPictures(path, by="person")
+    drawn = start.drawn(rows(people, 5), seed=3)
+    whose = []
+    for number, picture in enumerate(((drawn + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()):
+        view = picture[:, ::-1] if number % 5 > 2 else picture  # three pictures each, then their mirrors
+        whose.append(next(pack.labels[row] for row in known if np.array_equal(pack.images[row], view)))
+    by_identity = np.array(whose).reshape(people, 5)
+    assert (by_identity == by_identity[:, :1]).all(), "one person for each identity"
+    assert len(set(by_identity[:, 0])) == people, "nobody twice while there are others"
+    assert not torch.equal(start.drawn(rows(people, 5), seed=4), drawn), "the set's seed deals them out"
+    assert torch.equal(start.drawn(rows(people, 5)[7:8], seed=3), drawn[7:8])
+
+
+def test_who_is_on_them_must_be_known(tmp_path: Path) -> None:
+    path = write_toy_pack(tmp_path / "pack", people=0, poses=2, unknown=30)
+    assert StartingPictures(path).drawn(rows(2), seed=3).shape == (2, 3, 128, 128)
+    with pytest.raises(InputError, match="does not say who is on its pictures"):
+        StartingPictures(path, by="person").drawn(rows(2), seed=3)
+    with pytest.raises(ConfigError, match="begin by picture or person, got 'name'"):
+        StartingPictures(path, by="name")
 
 
 def test_less_strength_keeps_more_of_the_start(faces: Path, generator: Generator) -> None:
     noise = torch.randn(2, *generator.latent_shape, generator=torch.Generator().manual_seed(0))
     contexts = torch.from_numpy(CONTEXTS.embeddings[:2])
-    start = StartingPictures(faces).drawn([0, 1])
+    start = StartingPictures(faces).drawn(rows(2), seed=3)
     kept = generator.decode(generator.autoencoder.encode(start)).detach()
     away = []
     for strength in (0.1, 0.4, 0.9):
@@ -83,7 +118,7 @@ def test_less_strength_keeps_more_of_the_start(faces: Path, generator: Generator
 
 def test_a_set_begun_from_pictures(tmp_path: Path, faces: Path, generator: Generator) -> None:
     out = tmp_path / "set"
-    how: dict[str, Any] = {"per_identity": 2, "batch": 4, "sampler": GENTLY, "start_from": faces}
+    how: dict[str, Any] = {"per_identity": 2, "batch": 4, "sampler": GENTLY, "start": StartingPictures(faces)}
     sample_set(generator, CONTEXTS, out=out, **how)
     config = json.loads((out / "config.json").read_text())
     assert config["strength"] == 0.2
@@ -98,7 +133,7 @@ def test_a_set_begun_from_pictures(tmp_path: Path, faces: Path, generator: Gener
     files[1].unlink()
     assert sample_set(generator, CONTEXTS, out=out, **how).made == 1
     assert [file.read_bytes() for file in files] == bits
-    report = resample_set(generator, CONTEXTS, out, SetLimits(min_images=2), start_from=faces)
+    report = resample_set(generator, CONTEXTS, out, SetLimits(min_images=2), start=StartingPictures(faces))
     assert report.complete
     with pytest.raises(InputError, match="was made with start_sha256"):
         resample_set(generator, CONTEXTS, out, SetLimits(min_images=2))
@@ -110,12 +145,12 @@ def test_what_does_not_go_together(tmp_path: Path, faces: Path, generator: Gener
     empty.mkdir()
     for change, kind, said in (
         ({"sampler": SamplerConfig("ddim", 10)}, ConfigError, "go with a strength below 1, such as 0.25"),
-        ({"start_from": None}, ConfigError, "strength 0.2 begins from given pictures; name some"),
+        ({"start": None}, ConfigError, "strength 0.2 begins from given pictures; name some"),
         ({"sampler": SamplerConfig("ddim", 2, strength=0.0001, spacing="trailing")}, ConfigError, "leaves none of"),
-        ({"start_from": tmp_path / "nowhere"}, (DataError, InputError), "nowhere"),
-        ({"start_from": empty}, (DataError, InputError), "empty"),
+        ({"start": StartingPictures(tmp_path / "nowhere")}, (DataError, InputError), "nowhere"),
+        ({"start": StartingPictures(empty)}, (DataError, InputError), "empty"),
     ):
-        given = {"per_identity": 2, "sampler": GENTLY, "start_from": faces, **change}
+        given = {"per_identity": 2, "sampler": GENTLY, "start": StartingPictures(faces), **change}
         with pytest.raises(kind, match=said):
             sample_set(generator, CONTEXTS, out=tmp_path / "set", **given)
         assert not (tmp_path / "set").exists()

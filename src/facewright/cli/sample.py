@@ -110,6 +110,13 @@ def sample(
             help="Begin each image from one of these: a pack, a set, or a folder of crops. Default: from noise.",
         ),
     ] = None,
+    start_by: Annotated[
+        str | None,
+        typer.Option(
+            "--start-by",
+            help="For --start-from: picture, any for each image (default), or person, one person's for an identity.",
+        ),
+    ] = None,
     strength: Annotated[
         float | None,
         typer.Option(
@@ -156,8 +163,10 @@ def sample(
     from facewright import diffusion
     from facewright.align import load_detector
     from facewright.data.embeddings import read_embeddings
-    from facewright.synthesis import Share, sample_set, sample_with_workers
+    from facewright.synthesis import Share, StartingPictures, sample_set, sample_with_workers
 
+    if start_by is not None and start_from is None:
+        raise ConfigError("--start-by counts only where images begin from given ones; name them by --start-from")
     people, card = read_embeddings(contexts), diffusion.load_card(generator)
     check_width(card, people)
     load = _Networks(generator, encoder, device)
@@ -182,7 +191,7 @@ def sample(
         "vary": vary,
         "variation": variation_like(vary_like, wanted=vary is not None),
         "refine": refine,
-        "start_from": start_from,
+        "start": None if start_from is None else StartingPictures(start_from, by=start_by or "picture"),
         "seed": seed,
         "batch": batch,
         "image_size": image_size,

@@ -39,6 +39,8 @@ class TrainingFaces(Protocol):
     @property
     def sources(self) -> np.ndarray: ...
     @property
+    def labels(self) -> np.ndarray: ...  # of people, -1 unknown
+    @property
     def masks(self) -> np.ndarray: ...
 
 
@@ -106,6 +108,7 @@ class RecordFaces:
             )
         self.images = RecordPictures(records, side)
         self.sources = np.zeros(len(records), np.int8)
+        self.labels = np.asarray(records.labels, np.int64)
         self.held_out = np.array([seed_of("held out", int(x)) % HELD_OUT_SHARE == 0 for x in records.labels])
         mask = np.ones((SIZE // CELL, SIZE // CELL), np.uint8)
         if side == CROP:

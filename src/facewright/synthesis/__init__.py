@@ -23,6 +23,7 @@ from facewright.synthesis.search import FoundContexts, Limits, SearchReport, fil
 from facewright.synthesis.set_card import write_set_card
 from facewright.synthesis.set_filter import FilterReport, SetLimits, filter_set
 from facewright.synthesis.shares import Share
+from facewright.synthesis.starts import StartingPictures
 from facewright.synthesis.statistics import (
     EmbeddingStatistics,
     centre_statistics,
@@ -50,6 +51,7 @@ __all__ = [
     "SearchReport",
     "SetLimits",
     "Share",
+    "StartingPictures",
     "Trials",
     "add_context_images",
     "balanced_contexts",

@@ -59,7 +59,7 @@ def resample_set(
     training: Embeddings | None = None,
     detector: Detector | None = None,
     variation: PersonVariation | None = None,
-    start_from: Path | str | None = None,
+    start: StartingPictures | None = None,
     rounds: int = 3,
     progress: Callable[[int, int], None] | None = None,
 ) -> ResampleReport:
@@ -74,7 +74,7 @@ def resample_set(
     Args:
         generator, contexts, encoder, detector, variation: those that the set was sampled with; the detector where it
             was aligned, the variation where contexts were varied.
-        start_from: the pictures that the set's were begun from, where they were.
+        start: the pictures that the set's were begun from, where they were.
         path: of the set.
         limits, training: as in `filter_set`.
         rounds: at most so many times new images are made under these limits, in all calls together; at least 1.
@@ -88,7 +88,6 @@ def resample_set(
         raise ConfigError(f"rounds must be at least 1, got {rounds}")
     faces = read_set(path)
     check_limits(limits, encoder, training)
-    start = None if start_from is None else StartingPictures(start_from)
     _check_same(faces.config, generator, contexts, encoder, detector, variation, start, faces.path)
     asked = {**asdict(limits), "training_sha256": None if training is None else training.sha256}
     done = _rounds_done(faces, asked)
@@ -165,6 +164,7 @@ _GIVEN_BY = {
     "align": "the face finder",
     "variation_sha256": "the variation, by --vary-like of facewright set resample",
     "start_sha256": "the pictures begun from, by --start-from of facewright set resample",
+    "start_by": "the way of beginning",
 }
 
 
@@ -191,6 +191,7 @@ def _check_same(
         "align": None if detector is None else detector.name,
         "variation_sha256": None if variation is None else variation.sha256,
         "start_sha256": None if start is None else start.sha256,
+        "start_by": None if start is None else start.by,
     }
     if differing := [key for key, value in given.items() if config.get(key) != value]:
         key = differing[0]

@@ -64,7 +64,7 @@ def sample_set(
     vary: float | None = None,
     variation: PersonVariation | None = None,
     refine: int | None = None,
-    start_from: Path | str | None = None,
+    start: StartingPictures | None = None,
     seed: int = 0,
     batch: int = 64,
     image_size: int = 112,
@@ -98,8 +98,8 @@ def sample_set(
         variation: how pictures of one person differ, which `vary` needs.
         refine: steps along the encoder's gradient that each finished picture takes towards what it was made from
             (`diffusion.Refinement`), in [1, 50]; needs a differentiable `encoder`. None: not so.
-        start_from: a pack, a set or a folder of aligned crops; each picture begins from one of them, chosen by its
-            seed, as far as `sampler`, a SamplerConfig with a strength below 1, says. None: from noise.
+        start: each picture begins from one of these, as far as `sampler`, a SamplerConfig with a strength below 1,
+            says. None: from noise.
         seed: any integer; another one gives other images of the same identities.
         batch: images made at a time; part of the settings, since another batch size may round differently.
         image_size: pixels; the generator's own size, or less to cut the centre. 112 keeps just the aligned crop.
@@ -114,7 +114,6 @@ def sample_set(
             nothing was written.
         WorkError: the disk is full, the batch does not fit in memory, or the generator gave NaN; what was made is kept.
     """
-    start = None if start_from is None else StartingPictures(start_from)
     settings = set_settings(
         generator, contexts, encoder, per_identity=per_identity, sampler=sampler, steps=steps, guidance=guidance,
         seed=seed, batch=batch, image_size=image_size, align=None if align is None else align.name, negative=negative,
@@ -273,7 +272,7 @@ class SetRun:
             rows = negative_rows(embeddings, [row.identity for row in plan], [row.seed for row in plan], rule=rule)
             options["negative"] = torch.from_numpy(embeddings[rows])
         if self.start is not None:
-            options["start"] = self.start.drawn([row.seed for row in plan])
+            options["start"] = self.start.drawn(plan, seed=self.settings["seed"])
         if self.refinement is not None:
             options["refinement"] = self.refinement
         return options

@@ -6,6 +6,7 @@ DCFace (Kim et al. 2023) takes the style of its pictures from photos too, by a c
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -13,10 +14,20 @@ import numpy as np
 from torch import Tensor
 
 from facewright.data.images import to_tensor
+from facewright.data.sets import SetRow
 from facewright.diffusion import fingerprint, open_faces
 from facewright.diffusion.faces import Pictures, training_rows
-from facewright.errors import InputError
+from facewright.errors import ConfigError, InputError
 from facewright.training.seeds import seed_of
+
+START_BY = ("picture", "person")
+
+
+@dataclass(frozen=True)
+class _Faces:
+    pictures: Pictures
+    rows: np.ndarray  # those that may be begun from
+    people: tuple[np.ndarray, ...]  # the same, parted by who is on them
 
 
 class StartingPictures:
@@ -24,10 +35,17 @@ class StartingPictures:
 
     Of a pack those of known people that trainings may see count, as for `train recogniser`; of a pack without known
     people, and of a set or a folder of crops, all that trainings may see.
+
+    Args:
+        path: a pack, a set, or a folder of crops.
+        by: "picture", each from any of them, as its own seed says; or "person", those of one identity from those of one
+            person, one after the other, so that hair, age and dress belong together as they do in photos.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str, *, by: str = "picture") -> None:
+        if by not in START_BY:
+            raise ConfigError(f"pictures begin by {' or '.join(START_BY)}, got {by!r}")
+        self.path, self.by = Path(path), by
 
     @cached_property
     def sha256(self) -> str:
@@ -35,18 +53,36 @@ class StartingPictures:
         return fingerprint(self.path)
 
     @cached_property
-    def _faces(self) -> tuple[Pictures, np.ndarray]:
+    def _faces(self) -> _Faces:
         faces = open_faces(self.path)
         rows = training_rows(faces)
-        known = rows[np.asarray(getattr(faces, "labels", np.zeros(len(faces.sources))))[rows] >= 0]
         if not len(rows):
             raise InputError(f"{self.path} holds no picture to begin from; name a pack, a set or a folder of crops")
-        return faces.images, known if len(known) else rows
+        labels = np.asarray(faces.labels)[rows]
+        if (known := labels >= 0).any():
+            rows, labels = rows[known], labels[known]
+        elif self.by == "person":
+            raise InputError(f"{self.path} does not say who is on its pictures; begin by picture")
+        order = np.argsort(labels, kind="stable")
+        people = np.split(rows[order], np.flatnonzero(np.diff(labels[order])) + 1)
+        return _Faces(faces.images, rows, tuple(people))
 
-    def drawn(self, seeds: Sequence[int]) -> Tensor:
-        """A picture for each seed, every other one mirrored on average: (B, 3, 128, 128) RGB in [-1, 1]."""
-        images, rows = self._faces
-        own = [seed_of(seed, "start") for seed in seeds]
-        chosen = images[rows[np.array([number % len(rows) for number in own])]]
-        mirrored = np.array([number // len(rows) % 2 == 1 for number in own])
-        return to_tensor(np.where(mirrored[:, None, None, None], chosen[:, :, ::-1], chosen))
+    def drawn(self, plan: Sequence[SetRow], *, seed: int) -> Tensor:
+        """A picture for each row of a set, some mirrored: (B, 3, 128, 128) RGB in [-1, 1].
+
+        Args:
+            plan: rows of the set; by picture their seeds count, by person their identities and numbers.
+            seed: of the set; by person it deals the people out to the identities.
+        """
+        faces = self._faces
+        if self.by == "picture":
+            own = [seed_of(row.seed, "start") for row in plan]
+            chosen = [int(faces.rows[number % len(faces.rows)]) for number in own]
+            mirrored = [number // len(faces.rows) % 2 == 1 for number in own]
+        else:
+            dealt = np.random.default_rng(seed_of(seed, "start people")).permutation(len(faces.people))
+            theirs = [faces.people[dealt[row.identity % len(dealt)]] for row in plan]
+            chosen = [int(rows[row.index % len(rows)]) for row, rows in zip(plan, theirs, strict=True)]
+            mirrored = [row.index // len(rows) % 2 == 1 for row, rows in zip(plan, theirs, strict=True)]
+        pictures = faces.pictures[np.array(chosen)]
+        return to_tensor(np.where(np.array(mirrored)[:, None, None, None], pictures[:, :, ::-1], pictures))
