@@ -293,3 +293,21 @@ def test_stages_know_what_the_ones_before_them_make(tmp_path: Path) -> None:
     decoding = plain.image_flops - 2 * once
     assert decoding > 0
     assert guided.image_flops == pytest.approx(decoding + 4 * 1.5 * once)
+
+
+def test_bundled_generators_are_counted_refined_and_begun_from_pictures(tmp_path: Path) -> None:
+    sampled = 'command = "sample"\ncontexts = "{people}"\ngenerator = "bundled-4steps"\nper-identity = 2\n'
+    (tmp_path / "r.toml").write_text(
+        '[[stage]]\nname = "people"\ncommand = "contexts fitted"\ncount = 7\n'
+        f'[[stage]]\nname = "plain"\n{sampled}'
+        f'[[stage]]\nname = "refined"\n{sampled}refine = 3\n'
+        f'[[stage]]\nname = "begun"\n{sampled}start-from = "faces"\n'
+    )
+    _, plain, refined, begun = (stage.cost for stage in read_stages(tmp_path / "r.toml"))
+    assert isinstance(plain, Sampling)
+    assert isinstance(refined, Sampling)
+    assert isinstance(begun, Sampling)
+    assert "4 steps of ddim" in plain.what
+    assert "refined in 3 steps" in refined.what
+    assert refined.image_flops > 2 * plain.image_flops
+    assert begun.image_flops < plain.image_flops, "three of the four steps are left out"

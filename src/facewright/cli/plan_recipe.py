@@ -15,7 +15,7 @@ from facewright.cli.plan_steps import decoded
 from facewright.cli.plan_work import KINDS, architecture_of, noisy, side_of, unet_of, work_of
 from facewright.cli.run_recipe import read_recipe
 from facewright.cli.run_stages import Call, calls_of
-from facewright.cli.sample import sampler_of
+from facewright.cli.sample import sampler_of, strength_of
 from facewright.diffusion.generator import build_autoencoder
 from facewright.encoders.encoder import NETWORKS
 from facewright.training.cost import network_cost
@@ -85,6 +85,7 @@ def _cost(call: Call, known: dict[Path, Architecture], people: dict[Path, int]) 
     if command == "sample" and options["contexts"] in people:
         made = _made(options, known)
         asked = {key: options[key] for key in asdict(diffusion.SamplerConfig()) if key != "sampler"}
+        asked["strength"] = strength_of(asked["strength"], options["start_from"])
         config = sampler_of({"architecture": made}, options["sampler"], asked)
         images = people[options["contexts"]] * options["per_identity"]
         return _sampling(options, known, config, images, "pictures")

@@ -177,7 +177,7 @@ def sample(
         "eta": eta,
         "guidance_interval": guidance_interval,
         "identity_from": identity_from,
-        "strength": 0.25 if strength is None and start_from is not None else strength,
+        "strength": strength_of(strength, start_from),
     }
     way, advised = sampler_of(asdict(card), sampler, asked), sampler_of(asdict(card), None, {})
     if "sampling" in card.architecture and advised.sampler != "lcm" and replace(way, strength=1.0) != advised:
@@ -225,6 +225,11 @@ def sample(
     if not made.complete:
         lines.append("other shares have images to make; the last to finish writes the manifest")
     summary(lines)
+
+
+def strength_of(strength: float | None, start_from: object) -> float | None:
+    """What `--strength` means where it is not given."""
+    return 0.25 if strength is None and start_from is not None else strength
 
 
 def sampler_of(card: Mapping[str, Any], name: str | None, asked: Mapping[str, Any]) -> "SamplerConfig":
