@@ -110,6 +110,8 @@ def test_less_strength_keeps_more_of_the_start(faces: Path, generator: Generator
         away.append(float((made - kept).abs().mean()))
     assert away == sorted(away)
     assert away[0] < 0.8 * away[2]
+    with pytest.raises(ConfigError, match="strength 1 leaves nothing"):
+        generator.sample(contexts, noise, steps=2, start=start)
     for sampler in ("unipc", "dpmpp-2s", "ddpm", "euler-ancestral"):
         config = SamplerConfig(sampler, 20, strength=0.3)
         made = generator.sample(contexts, noise, sampler=config, start=start, step_noise=lambda _: noise)

@@ -126,6 +126,8 @@ def run_sampler(
     if config.strength < 1:
         times = tuple(time for time in times if time < config.strength * len(bars))
         x = _begun(x, start, bars, times, config)
+    elif start is not None:
+        raise ConfigError("strength 1 leaves nothing of what is begun from; set it below 1, such as 0.25")
     name = config.sampler.removesuffix("-published")
     variant = "exact" if name == config.sampler else "published"
     if name == "ddpm" and step_noise is not None:
