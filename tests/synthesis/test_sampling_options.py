@@ -238,7 +238,7 @@ def test_refined_pictures_are_nearer_to_their_contexts(tmp_path: Path, generator
     ("change", "said"),
     [
         ({"refine": 0}, "steps of refinement must lie in"),
-        ({"encoder": None}, "refined by the encoder that the generator was trained with; give that"),
+        ({"encoder": None}, "refined by the encoder that the generator was trained with; give that, such as bundled"),
         ({"encoder": Fixed()}, "gives no gradient to refine pictures by"),
     ],
 )

@@ -89,11 +89,13 @@ def test_an_identity_takes_over_the_pictures_of_one_person(tmp_path: Path) -> No
     assert torch.equal(start.drawn(rows(people, 5)[7:8], seed=3), drawn[7:8])
 
 
-def test_who_is_on_them_must_be_known(tmp_path: Path) -> None:
+def test_who_is_on_them_must_be_known(tmp_path: Path, faces: Path) -> None:
     path = write_toy_pack(tmp_path / "pack", people=0, poses=2, unknown=30)
     assert StartingPictures(path).drawn(rows(2), seed=3).shape == (2, 3, 128, 128)
     with pytest.raises(InputError, match="does not say who is on its pictures"):
         StartingPictures(path, by="person").drawn(rows(2), seed=3)
+    with pytest.raises(InputError, match="or has one of each; begin by picture"):
+        StartingPictures(faces, by="person").drawn(rows(2), seed=3)
     with pytest.raises(ConfigError, match="begin by picture or person, got 'name'"):
         StartingPictures(path, by="name")
 
@@ -127,6 +129,7 @@ def test_a_set_begun_from_pictures(tmp_path: Path, faces: Path, generator: Gener
     assert config["start_sha256"] == StartingPictures(faces).sha256
     card = (out / "card.md").read_text()
     assert "strength 0.2" in card
+    assert f"begun from given pictures (sha256 `{config['start_sha256']}`), by picture" in card
     assert "personal data of the people on them" in card
     assert "none is a photograph" not in card
     assert "- start: not stated" in card

@@ -72,6 +72,9 @@ def refined(latents: Tensor, contexts: Tensor, decode: Callable[[Tensor], Tensor
 def _crop(pictures: Tensor, step: int) -> Tensor:
     """The central crop, off its place by up to 3 pixels in a way of the step's own."""
     span = 2 * REACH + 1
-    top, left = ((pictures.shape[-1] - CROP) // 2 - REACH + (factor * step) % span for factor in (3, 5))
+    top, left = (
+        (side - CROP) // 2 - REACH + (factor * step) % span
+        for side, factor in zip(pictures.shape[-2:], (3, 5), strict=True)
+    )
     crop = pictures[:, :, top : top + CROP, left : left + CROP]
     return (crop.flip(3) if step % 2 else crop).contiguous(memory_format=torch.channels_last)

@@ -102,7 +102,9 @@ def refinement_by(encoder: CropEncoder | None, steps: int | None) -> Refinement 
     if steps is None:
         return None
     if encoder is None:
-        raise ConfigError("pictures are refined by the encoder that the generator was trained with; give that encoder")
+        raise ConfigError(
+            "pictures are refined by the encoder that the generator was trained with; give that, such as bundled"
+        )
     if not callable(encoder):
         raise ConfigError(f"the encoder {encoder.name!r} gives no gradient to refine pictures by; choose another")
     return Refinement(encoder, steps)

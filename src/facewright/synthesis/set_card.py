@@ -133,6 +133,7 @@ def set_card(
         f"- pictures: {size} x {size} PNG, RGB; the aligned crop is {where}{aligned}",
         f"- generator: {settings['generator']} (sha256 `{settings['generator_sha256']}`)",
         f"- sampler: {_sampling(settings)}",
+        *_begun_from(settings),
         f"- seed: {settings['seed']}, images a batch: {settings['batch']}",
         f"- identities from: {_origin(provenance)} (sha256 `{settings['contexts_sha256']}`)",
         f"- similarity in the manifest: {_similarity(settings['encoder'], settings['encoder_sha256'])}",
@@ -180,6 +181,12 @@ def _sampling(settings: Mapping[str, Any]) -> str:
     keys = ("spacing", "eta", "guidance_interval", "identity_from", "negative", "cone", "vary", "strength", "refine")
     further = [f"{key.replace('_', ' ')} {settings[key]}" for key in keys if settings.get(key) is not None]
     return ", ".join([common, *further])
+
+
+def _begun_from(settings: Mapping[str, Any]) -> list[str]:
+    if "start_sha256" not in settings:
+        return []
+    return [f"- begun from given pictures (sha256 `{settings['start_sha256']}`), by {settings['start_by']}"]
 
 
 def _origin(provenance: Mapping[str, Any]) -> str:

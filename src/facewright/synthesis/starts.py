@@ -39,7 +39,8 @@ class StartingPictures:
     Args:
         path: a pack, a set, or a folder of crops.
         by: "picture", each from any of them, as its own seed says; or "person", those of one identity from those of one
-            person, one after the other, so that hair, age and dress belong together as they do in photos.
+            person, one after the other, so that hair, age and dress belong together as they do in photos. Where they
+            run out, pictures are used again in the mirror, and people for further identities.
     """
 
     def __init__(self, path: Path | str, *, by: str = "picture") -> None:
@@ -65,6 +66,8 @@ class StartingPictures:
             raise InputError(f"{self.path} does not say who is on its pictures; begin by picture")
         order = np.argsort(labels, kind="stable")
         people = np.split(rows[order], np.flatnonzero(np.diff(labels[order])) + 1)
+        if self.by == "person" and max(len(theirs) for theirs in people) == 1:
+            raise InputError(f"{self.path} does not say who is on its pictures, or has one of each; begin by picture")
         return _Faces(faces.images, rows, tuple(people))
 
     def drawn(self, plan: Sequence[SetRow], *, seed: int) -> Tensor:
