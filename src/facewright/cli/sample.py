@@ -14,7 +14,7 @@ from facewright.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from facewright.data.embeddings import Embeddings
     from facewright.diffusion import SamplerConfig
-    from facewright.synthesis import CropEncoder, FaceGenerator, SampleSummary
+    from facewright.synthesis import CropEncoder, FaceGenerator, SampleSummary, StartingPictures
     from facewright.weights import Card
 
 Sampler = Annotated[
@@ -117,6 +117,10 @@ def sample(
             help="For --start-from: picture, any for each image (default), or person, one person's for an identity.",
         ),
     ] = None,
+    start_least: Annotated[
+        int | None,
+        typer.Option("--start-least", metavar="N", help="For --start-by person: only people on N pictures; default 2."),
+    ] = None,
     strength: Annotated[
         float | None,
         typer.Option(
@@ -163,10 +167,12 @@ def sample(
     from facewright import diffusion
     from facewright.align import load_detector
     from facewright.data.embeddings import read_embeddings
-    from facewright.synthesis import Share, StartingPictures, sample_set, sample_with_workers
+    from facewright.synthesis import Share, sample_set, sample_with_workers
 
     if start_by is not None and start_from is None:
         raise ConfigError("--start-by counts only where images begin from given ones; name them by --start-from")
+    if start_least is not None and start_by != "person":
+        raise ConfigError("--start-least counts only where images begin by person; give --start-by person")
     people, card = read_embeddings(contexts), diffusion.load_card(generator)
     check_width(card, people)
     load = _Networks(generator, encoder, device)
@@ -191,7 +197,7 @@ def sample(
         "vary": vary,
         "variation": variation_like(vary_like, wanted=vary is not None),
         "refine": refine,
-        "start": None if start_from is None else StartingPictures(start_from, by=start_by or "picture"),
+        "start": start_of(start_from, start_by, start_least),
         "seed": seed,
         "batch": batch,
         "image_size": image_size,
@@ -225,6 +231,15 @@ def sample(
     if not made.complete:
         lines.append("other shares have images to make; the last to finish writes the manifest")
     summary(lines)
+
+
+def start_of(faces: Path | None, by: str | None, least: int | None) -> "StartingPictures | None":
+    """What images begin from; None for noise alone."""
+    from facewright.synthesis import StartingPictures
+
+    if faces is None:
+        return None
+    return StartingPictures(faces, by=by or "picture", least=2 if least is None else least)
 
 
 def strength_of(strength: float | None, start_from: object) -> float | None:

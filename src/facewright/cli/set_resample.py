@@ -7,6 +7,7 @@ import typer
 
 from facewright.cli.console import counted, progress_bar, summary, write_json
 from facewright.cli.contexts_file import variation_like
+from facewright.cli.sample import start_of
 from facewright.cli.set_filter import (
     Device,
     EncoderName,
@@ -68,7 +69,7 @@ def resample(
     from facewright.align import load_detector
     from facewright.data.embeddings import read_embeddings
     from facewright.data.sets import read_config
-    from facewright.synthesis import SetLimits, StartingPictures, resample_set
+    from facewright.synthesis import SetLimits, resample_set
 
     limits = SetLimits(min_similarity, min_centre, max_training, min_images)
     people, config = read_embeddings(contexts), read_config(set_dir)
@@ -83,7 +84,7 @@ def resample(
             training=read_training(training),
             detector=None if aligned_by is None else load_detector(aligned_by),
             variation=variation_like(vary_like, wanted=config.get("vary") is not None),
-            start=None if start_from is None else StartingPictures(start_from, by=config.get("start_by", "picture")),
+            start=start_of(start_from, config.get("start_by"), config.get("start_least")),
             rounds=rounds,
             progress=progress,
         )

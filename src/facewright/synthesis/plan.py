@@ -86,7 +86,7 @@ def set_settings(
         **({} if cone is None else {"cone": cone}),  # radians around an identity's context
         **({} if vary is None or variation is None else {"vary": vary, "variation_sha256": variation.sha256}),
         **({} if refine is None else {"refine": refine}),  # steps by the encoder's gradient
-        **({} if start is None else {"start_sha256": start.sha256, "start_by": start.by}),  # of the pictures begun from
+        **({} if start is None else start.record),  # the pictures begun from
         "seed": seed,
         "batch": batch,
         "image_size": image_size,

@@ -165,6 +165,7 @@ _GIVEN_BY = {
     "variation_sha256": "the variation, by --vary-like of facewright set resample",
     "start_sha256": "the pictures begun from, by --start-from of facewright set resample",
     "start_by": "the way of beginning",
+    "start_least": "the pictures that somebody must be on to lend them",
 }
 
 
@@ -190,8 +191,7 @@ def _check_same(
         "encoder_sha256": None if encoder is None else encoder.sha256,
         "align": None if detector is None else detector.name,
         "variation_sha256": None if variation is None else variation.sha256,
-        "start_sha256": None if start is None else start.sha256,
-        "start_by": None if start is None else start.by,
+        **({"start_sha256": None} if start is None else start.record),
     }
     if differing := [key for key, value in given.items() if config.get(key) != value]:
         key = differing[0]

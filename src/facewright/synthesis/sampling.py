@@ -272,7 +272,9 @@ class SetRun:
             rows = negative_rows(embeddings, [row.identity for row in plan], [row.seed for row in plan], rule=rule)
             options["negative"] = torch.from_numpy(embeddings[rows])
         if self.start is not None:
-            options["start"] = self.start.drawn(plan, seed=self.settings["seed"])
+            options["start"] = self.start.drawn(
+                plan, seed=self.settings["seed"], per_identity=self.settings["per_identity"]
+            )
         if self.refinement is not None:
             options["refinement"] = self.refinement
         return options

@@ -186,7 +186,8 @@ def _sampling(settings: Mapping[str, Any]) -> str:
 def _begun_from(settings: Mapping[str, Any]) -> list[str]:
     if "start_sha256" not in settings:
         return []
-    return [f"- begun from given pictures (sha256 `{settings['start_sha256']}`), by {settings['start_by']}"]
+    least = f", of people on at least {settings['start_least']}" if "start_least" in settings else ""
+    return [f"- begun from given pictures (sha256 `{settings['start_sha256']}`), by {settings['start_by']}{least}"]
 
 
 def _origin(provenance: Mapping[str, Any]) -> str:
