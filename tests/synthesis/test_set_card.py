@@ -62,6 +62,7 @@ def test_card_is_written_anew_with_stated_licences(tmp_path: Path) -> None:
     licence = write_set_card(out, stated={"contexts": "CC BY 4.0"})
     assert (licence.source, licence.text) in (("generator", "Apache-2.0"), ("contexts", "CC BY 4.0"))
     assert "- contexts: CC BY 4.0" in (out / "card.md").read_text()
+    assert write_set_card(out) == licence, "it is kept for the next call"
     # What an input states itself cannot be talked away.
     licence = write_set_card(out, stated={"generator": "CC0", "contexts": "CC0"})
     assert licence.text == "Apache-2.0"

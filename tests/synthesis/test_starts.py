@@ -191,5 +191,9 @@ def test_what_does_not_go_together(tmp_path: Path, faces: Path, generator: Gener
         with pytest.raises(kind, match=said):
             sample_set(generator, CONTEXTS, out=tmp_path / "set", **given)
         assert not (tmp_path / "set").exists()
-    with pytest.raises(ConfigError, match="strength must be in"):
+    with pytest.raises(ConfigError, match="strength must be above 0"):
         SamplerConfig(strength=0.0)
+    for later in ({"guidance_interval": (0.3, 0.8)}, {"identity_from": 0.4}):
+        with pytest.raises(ConfigError, match="before strength"):
+            SamplerConfig(strength=0.25, **later)
+    SamplerConfig(strength=0.25, guidance_interval=(0.2, 0.8), identity_from=0.2)

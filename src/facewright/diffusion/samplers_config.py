@@ -62,7 +62,11 @@ class SamplerConfig:
             raise ConfigError(f"guidance must be at least 0, got {self.guidance}")
         check_guidance(self.guidance, self.guidance_interval, self.identity_from)
         if not 0 < self.strength <= 1:
-            raise ConfigError(f"strength must be in (0, 1], got {self.strength}")
+            raise ConfigError(f"strength must be above 0 and at most 1, got {self.strength}")
+        low, _ = self.guidance_interval
+        for what, share in (("guidance_interval", low), ("identity_from", self.identity_from % 1)):
+            if self.strength <= share:
+                raise ConfigError(f"{what} ends at {share:g} of the time, before strength {self.strength:g} begins")
 
     @property
     def adds_noise(self) -> bool:

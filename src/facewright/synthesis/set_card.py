@@ -47,6 +47,10 @@ def write_sources(
         **({} if variation is None else {"variation": {"licence": variation.licence}}),
         **({"start": {"licence": None}} if begun_from else {}),
     }
+    _write_sources(path, sources)
+
+
+def _write_sources(path: Path, sources: Mapping[str, Any]) -> None:
     with atomic_path(path / SOURCES) as temporary:
         temporary.write_text(json.dumps(sources, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -60,7 +64,8 @@ def write_set_card(
         path: of the set.
         rows: of the manifest; None reads them, and an empty sequence says that nothing is made yet.
         stated: licence by input ("generator", "contexts", "encoder", or a further one), where the inputs do not state
-            it themselves; what they do state stays in force beside it.
+            it themselves; what they do state stays in force beside it. Kept beside the set, for whatever writes its
+            card again.
 
     Returns:
         The licence that was computed.
@@ -70,7 +75,9 @@ def write_set_card(
     """
     settings = read_config(path)
     sources = _read_json(path / SOURCES)
-    licence = set_licence(sources, stated or {})
+    if stated:
+        sources = {**sources, "stated": {**sources.get("stated", {}), **stated}}
+    licence = set_licence(sources, sources.get("stated", {}))
     text = set_card(
         settings,
         sources,
@@ -78,6 +85,8 @@ def write_set_card(
         rows=read_manifest(path) if rows is None else rows,
         limits=_read_json(path / FILTER),
     )
+    if stated:
+        _write_sources(path, sources)
     with atomic_path(path / CARD) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return licence

@@ -39,6 +39,9 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
         open_records(root / "2")
     (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty is empty"):
+        open_records(tmp_path / "empty")
+    (tmp_path / "empty" / "note.md").write_text("of something else")
     with pytest.raises(InputError, match="holds no set in a known format"):
         open_records(tmp_path / "empty")
 

@@ -90,6 +90,8 @@ def _open_folder(path: Path, root: Path | None, labels: Path | None, depth: int)
         return ImageFolder(path)
     if len(folders) == 1 and depth:
         return _open_folder(folders[0], root, labels, depth - 1)
+    if not any(path.iterdir()):
+        raise InputError(f"{path} is empty; name a set's folder, file or index")
     raise InputError(f"{path}: holds no set in a known format ({', '.join(FORMATS)}); name its file or index")
 
 
