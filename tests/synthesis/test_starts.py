@@ -11,6 +11,7 @@ from PIL import Image
 from tests.diffusion.tiny import tiny_generator
 from tests.training.toys import write_toy_pack
 
+from facewright.data.images import to_tensor
 from facewright.data.packs import read_pack
 from facewright.data.sets import SetRow, read_set
 from facewright.diffusion import Generator, SamplerConfig
@@ -29,9 +30,10 @@ def rows(count: int, per_identity: int = 1) -> list[SetRow]:
     return next(batches(uniform_contexts(count, seed=1, width=16), settings))
 
 
-def as_pictures(drawn: torch.Tensor) -> np.ndarray:
-    """Values in [-1, 1], channels first, as uint8 pictures."""
-    return ((drawn + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+def lent(start: StartingPictures, plan: list[SetRow], *, size: int, seed: int = 3) -> np.ndarray:
+    """The pictures of a plan's people, (B, 128, 128, 3)."""
+    contexts = uniform_contexts(plan[-1].identity + 1, seed=1, width=16).embeddings
+    return start.lending(contexts, seed=seed, per_identity=size).pictures(plan)
 
 
 @pytest.fixture
@@ -56,15 +58,13 @@ def faces(tmp_path: Path) -> Path:
 def test_each_seed_has_its_picture_or_its_mirror(faces: Path) -> None:
     start = StartingPictures(faces)
     plan = rows(200)
-    drawn = start.drawn(plan, seed=3, per_identity=1)
-    assert drawn.shape == (200, 3, 128, 128)
-    left, right = drawn[:, 0, 64, 20], drawn[:, 0, 64, 108]
-    assert ((left == -1) != (right == -1)).all(), "one side is dark"
-    assert 70 < int((left == -1).sum()) < 130
-    assert len(torch.maximum(left, right).unique()) <= 5
-    assert torch.equal(start.drawn([plan[7], plan[3]], seed=4, per_identity=1), drawn[[7, 3]]), (
-        "a picture's seed alone decides"
-    )
+    drawn = start.drawn(plan)
+    assert drawn.shape == (200, 128, 128, 3)
+    left, right = drawn[:, 64, 20, 0], drawn[:, 64, 108, 0]
+    assert ((left == 0) != (right == 0)).all(), "one side is dark"
+    assert 70 < int((left == 0).sum()) < 130
+    assert len(np.unique(np.maximum(left, right))) <= 5
+    assert np.array_equal(start.drawn([plan[7], plan[3]]), drawn[[7, 3]]), "a picture's seed alone decides"
 
 
 def test_known_people_of_a_pack_that_may_be_learnt_from(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_known_people_of_a_pack_that_may_be_learnt_from(tmp_path: Path) -> None:
     assert 0 < len(wanted) < 80
     views = [view for row in wanted for view in (pack.images[row], pack.images[row][:, ::-1])]
     allowed = {np.ascontiguousarray(view).tobytes() for view in views}
-    drawn = as_pictures(StartingPictures(path).drawn(rows(60), seed=3, per_identity=1))
+    drawn = StartingPictures(path).drawn(rows(60))
     assert {picture.tobytes() for picture in drawn} <= allowed
 
 
@@ -85,22 +85,25 @@ def test_an_identity_takes_over_the_pictures_of_one_person(tmp_path: Path) -> No
     people = len(np.unique(pack.labels[known]))
     start = StartingPictures(path, by="person")
     plan = rows(4 * people, 3)  # pairs: somebody on five pictures lends to two identities; then all lend again
-    drawn = start.drawn(plan, seed=3, per_identity=2)
+    drawn = lent(start, plan, size=2)
     used = []
-    for row, picture in zip(plan, as_pictures(drawn), strict=True):
+    for row, picture in zip(plan, drawn, strict=True):
         view = picture[:, ::-1] if row.index == 2 else picture
         used.append(next(number for number in known if np.array_equal(pack.images[number], view)))
-    lent = np.array(used).reshape(4 * people, 3)
-    assert (lent[:, 2] == lent[:, 0]).all(), "the third picture of a pair is the first in the mirror"
-    whose = pack.labels[lent]
+    triples = np.array(used).reshape(4 * people, 3)
+    assert (triples[:, 2] == triples[:, 0]).all(), "the third picture of a pair is the first in the mirror"
+    whose = pack.labels[triples]
     assert (whose == whose[:, :1]).all(), "one person for each identity"
-    first, again = lent[: 2 * people, :2], lent[2 * people :, :2]
+    first, again = triples[: 2 * people, :2], triples[2 * people :, :2]
     for lending in (first, again):
         assert set(np.unique(pack.labels[lending[:, 0]], return_counts=True)[1]) == {2}
         assert len(np.unique(lending)) == lending.size, "no picture twice while there are others"
     assert {*map(frozenset, first.tolist())} != {*map(frozenset, again.tolist())}, "grouped anew"
-    assert not torch.equal(start.drawn(plan, seed=4, per_identity=2), drawn), "the set's seed groups and lends"
-    assert torch.equal(start.drawn(plan[7:8], seed=3, per_identity=2), drawn[7:8])
+    assert not np.array_equal(lent(start, plan, size=2, seed=4), drawn), "the set's seed groups and lends"
+    some = [*plan[150:153], *plan[7:9]]
+    contexts = uniform_contexts(4 * people, seed=1, width=16).embeddings
+    again = start.lending(contexts, seed=3, per_identity=2).pictures(some)
+    assert np.array_equal(again, drawn[[150, 151, 152, 7, 8]]), "whatever the batch"
 
 
 def test_people_on_too_few_pictures_lend_none(tmp_path: Path) -> None:
@@ -113,21 +116,21 @@ def test_people_on_too_few_pictures_lend_none(tmp_path: Path) -> None:
             Image.fromarray(crop).save(folder / str(person) / f"{number}.png")
     for least, whose in ((1, {40, 80, 120}), (2, {80, 120}), (3, {120})):
         start = StartingPictures(folder, by="person", least=least)
-        drawn = as_pictures(start.drawn(rows(30, 2), seed=0, per_identity=2))
+        drawn = lent(start, rows(30, 2), size=2)
         assert {int(picture[64, 64, 0]) for picture in drawn} == whose
     with pytest.raises(InputError, match="has nobody on 4 of them"):
-        StartingPictures(folder, by="person", least=4).drawn(rows(1), seed=0, per_identity=1)
+        lent(StartingPictures(folder, by="person", least=4), rows(1), size=1)
     with pytest.raises(ConfigError, match="at least 1 picture to lend it, got 0"):
         StartingPictures(folder, by="person", least=0)
 
 
 def test_who_is_on_them_must_be_known(tmp_path: Path, faces: Path) -> None:
     path = write_toy_pack(tmp_path / "pack", people=0, poses=2, unknown=30)
-    assert StartingPictures(path).drawn(rows(2), seed=3, per_identity=1).shape == (2, 3, 128, 128)
+    assert StartingPictures(path).drawn(rows(2)).shape == (2, 128, 128, 3)
     with pytest.raises(InputError, match="does not say who is on its pictures"):
-        StartingPictures(path, by="person").drawn(rows(2), seed=3, per_identity=1)
+        lent(StartingPictures(path, by="person"), rows(2), size=1)
     with pytest.raises(InputError, match="or has nobody on 2 of them; begin by"):
-        StartingPictures(faces, by="person").drawn(rows(2), seed=3, per_identity=1)
+        lent(StartingPictures(faces, by="person"), rows(2), size=1)
     with pytest.raises(ConfigError, match="begin by picture or person, got 'name'"):
         StartingPictures(path, by="name")
 
@@ -135,7 +138,7 @@ def test_who_is_on_them_must_be_known(tmp_path: Path, faces: Path) -> None:
 def test_less_strength_keeps_more_of_the_start(faces: Path, generator: Generator) -> None:
     noise = torch.randn(2, *generator.latent_shape, generator=torch.Generator().manual_seed(0))
     contexts = torch.from_numpy(CONTEXTS.embeddings[:2])
-    start = StartingPictures(faces).drawn(rows(2), seed=3, per_identity=1)
+    start = to_tensor(StartingPictures(faces).drawn(rows(2)))
     kept = generator.decode(generator.autoencoder.encode(start)).detach()
     away = []
     for strength in (0.1, 0.4, 0.9):

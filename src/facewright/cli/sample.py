@@ -121,6 +121,17 @@ def sample(
         int | None,
         typer.Option("--start-least", metavar="N", help="For --start-by person: only people on N pictures; default 2."),
     ] = None,
+    start_match: Annotated[
+        bool, typer.Option("--start-match", help="For --start-by person: people like the identity, of 64.")
+    ] = False,
+    follow: Annotated[
+        float | None,
+        typer.Option(
+            "--follow",
+            metavar="S",
+            help="For --start-by person: contexts move as the pictures begun from differ, S times as far; such as 1.2.",
+        ),
+    ] = None,
     strength: Annotated[
         float | None,
         typer.Option(
@@ -171,8 +182,9 @@ def sample(
 
     if start_by is not None and start_from is None:
         raise ConfigError("--start-by counts only where images begin from given ones; name them by --start-from")
-    if start_least is not None and start_by != "person":
-        raise ConfigError("--start-least counts only where images begin by person; give --start-by person")
+    for option, given in (("least", start_least is not None), ("match", start_match)):
+        if given and start_by != "person":
+            raise ConfigError(f"--start-{option} counts only where images begin by person; give --start-by person")
     people, card = read_embeddings(contexts), diffusion.load_card(generator)
     check_width(card, people)
     load = _Networks(generator, encoder, device)
@@ -196,8 +208,9 @@ def sample(
         "cone": cone,
         "vary": vary,
         "variation": variation_like(vary_like, wanted=vary is not None),
+        "follow": follow,
         "refine": refine,
-        "start": start_of(start_from, start_by, start_least),
+        "start": start_of(start_from, start_by, start_least, start_match),
         "seed": seed,
         "batch": batch,
         "image_size": image_size,
@@ -233,13 +246,13 @@ def sample(
     summary(lines)
 
 
-def start_of(faces: Path | None, by: str | None, least: int | None) -> "StartingPictures | None":
+def start_of(faces: Path | None, by: str | None, least: int | None, match: bool | None) -> "StartingPictures | None":
     """What images begin from; None for noise alone."""
     from facewright.synthesis import StartingPictures
 
     if faces is None:
         return None
-    return StartingPictures(faces, by=by or "picture", least=2 if least is None else least)
+    return StartingPictures(faces, by=by or "picture", least=2 if least is None else least, match=bool(match))
 
 
 def strength_of(strength: float | None, start_from: object) -> float | None:

@@ -84,7 +84,7 @@ def resample(
             training=read_training(training),
             detector=None if aligned_by is None else load_detector(aligned_by),
             variation=variation_like(vary_like, wanted=config.get("vary") is not None),
-            start=start_of(start_from, config.get("start_by"), config.get("start_least")),
+            start=start_of(start_from, config.get("start_by"), config.get("start_least"), config.get("start_match")),
             rounds=rounds,
             progress=progress,
         )

@@ -166,6 +166,7 @@ _GIVEN_BY = {
     "start_sha256": "the pictures begun from, by --start-from of facewright set resample",
     "start_by": "the way of beginning",
     "start_least": "the pictures that somebody must be on to lend them",
+    "start_match": "the way of lending",
 }
 
 

@@ -187,7 +187,18 @@ def _counts(rows: Sequence[SetRow], limits: Mapping[str, Any]) -> list[str]:
 def _sampling(settings: Mapping[str, Any]) -> str:
     """Sampler, steps, guidance, and what else is not left at its default."""
     common = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}"
-    keys = ("spacing", "eta", "guidance_interval", "identity_from", "negative", "cone", "vary", "strength", "refine")
+    keys = (
+        "spacing",
+        "eta",
+        "guidance_interval",
+        "identity_from",
+        "negative",
+        "cone",
+        "vary",
+        "follow",
+        "strength",
+        "refine",
+    )
     further = [f"{key.replace('_', ' ')} {settings[key]}" for key in keys if settings.get(key) is not None]
     return ", ".join([common, *further])
 
@@ -196,7 +207,10 @@ def _begun_from(settings: Mapping[str, Any]) -> list[str]:
     if "start_sha256" not in settings:
         return []
     least = f", of people on at least {settings['start_least']}" if "start_least" in settings else ""
-    return [f"- begun from given pictures (sha256 `{settings['start_sha256']}`), by {settings['start_by']}{least}"]
+    match = ", matched to the identities" if settings.get("start_match") else ""
+    return [
+        f"- begun from given pictures (sha256 `{settings['start_sha256']}`), by {settings['start_by']}{least}{match}"
+    ]
 
 
 def _origin(provenance: Mapping[str, Any]) -> str:

@@ -12,66 +12,66 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from facewright.data.images import to_tensor
 from facewright.data.sets import SetRow
 from facewright.diffusion import fingerprint, open_faces
 from facewright.diffusion.faces import Pictures, training_rows
 from facewright.errors import ConfigError, InputError
+from facewright.synthesis.lending import Lending
+from facewright.synthesis.models import CropEncoder
 from facewright.training.seeds import seed_of
 
 START_BY = ("picture", "person")
-
-
-Theirs = tuple[np.ndarray, ...]
-"""Rows of pictures, each array those of one person."""
 
 
 @dataclass(frozen=True)
 class _Faces:
     pictures: Pictures
     rows: np.ndarray  # those that may be begun from
-    people: Theirs  # the same, parted by who is on them; by person, those of too few left out
+    people: tuple[np.ndarray, ...]  # by person: the rows of each who is on enough
 
 
+@dataclass(frozen=True)
 class StartingPictures:
     """Aligned pictures to begin from; they are opened when first used.
 
     Of a pack those of known people that trainings may see count, as for `train recogniser`; of a pack without known
     people, and of a set or a folder of crops, all that trainings may see.
 
-    Args:
-        path: a pack, a set, or a folder of crops.
-        by: "picture", each from any of them, as its own seed says; or "person", those of one identity from those of one
-            person, so that hair, age and dress belong together as they do in photos. Somebody on twice as many pictures
-            as an identity has lends them to two, and so on. Once all are lent they are grouped and lent anew, so that
-            people who look alike but for their faces come to be; whoever has fewer lends them in the mirror too.
-        least: by person, pictures that somebody must be on to count, 1 or more.
+    path: a pack, a set, or a folder of crops.
+    by: "picture", each from any of them, as its own seed says; or "person", those of one identity from those of one
+        person, as `lending` tells.
+    least: by person, pictures that somebody must be on to lend them, 1 or more.
+    match: by person, identities get pictures of people like them (`lending.Lending`).
     """
 
-    def __init__(self, path: Path | str, *, by: str = "picture", least: int = 2) -> None:
-        if by not in START_BY:
-            raise ConfigError(f"pictures begin by {' or '.join(START_BY)}, got {by!r}")
-        if least < 1:
-            raise ConfigError(f"somebody must be on at least 1 picture to lend it, got {least}")
-        self.path, self.by, self.least = Path(path), by, least
-        self._lent: dict[tuple[int, ...], Theirs] = {}
+    path: Path | str
+    by: str = "picture"
+    least: int = 2
+    match: bool = False
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """What the settings of a set say of it."""
-        by_person = {"start_least": self.least} if self.by == "person" else {}
-        return {"start_sha256": self.sha256, "start_by": self.by, **by_person}
+    def __post_init__(self) -> None:
+        if self.by not in START_BY:
+            raise ConfigError(f"pictures begin by {' or '.join(START_BY)}, got {self.by!r}")
+        if self.least < 1:
+            raise ConfigError(f"somebody must be on at least 1 picture to lend it, got {self.least}")
+        if self.match and self.by != "person":
+            raise ConfigError("only people are matched to identities; begin by person")
 
     @cached_property
     def sha256(self) -> str:
         """By which a set knows them: `diffusion.fingerprint`."""
-        return fingerprint(self.path)
+        return fingerprint(Path(self.path))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the settings of a set say of it."""
+        by_person = {"start_least": self.least, "start_match": self.match} if self.by == "person" else {}
+        return {"start_sha256": self.sha256, "start_by": self.by, **by_person}
 
     @cached_property
     def _faces(self) -> _Faces:
-        faces = open_faces(self.path)
+        faces = open_faces(Path(self.path))
         rows = training_rows(faces)
         if not len(rows):
             raise InputError(f"{self.path} holds no picture to begin from; name a pack, a set or a folder of crops")
@@ -82,43 +82,34 @@ class StartingPictures:
             raise InputError(f"{self.path} does not say who is on its pictures; begin by picture")
         order = np.argsort(labels, kind="stable")
         people = np.split(rows[order], np.flatnonzero(np.diff(labels[order])) + 1)
-        if self.by == "person" and not (people := [theirs for theirs in people if len(theirs) >= self.least]):
+        people = [theirs for theirs in people if len(theirs) >= self.least]
+        if self.by == "person" and not people:
             raise InputError(
                 f"{self.path} does not say who is on its pictures, or has nobody on {self.least} of them; begin by"
                 " picture, or ask for fewer"
             )
         return _Faces(faces.images, rows, tuple(people))
 
-    def drawn(self, plan: Sequence[SetRow], *, seed: int, per_identity: int) -> Tensor:
-        """A picture for each row of a set, some mirrored: (B, 3, 128, 128) RGB in [-1, 1].
+    def drawn(self, plan: Sequence[SetRow]) -> np.ndarray:
+        """By picture: one for each row of a set, some mirrored, as their seeds say; uint8 (B, 128, 128, 3) RGB."""
+        faces = self._faces
+        own = [seed_of(row.seed, "start") for row in plan]
+        chosen = faces.pictures[np.array([faces.rows[number % len(faces.rows)] for number in own])]
+        mirrored = np.array([number // len(faces.rows) % 2 == 1 for number in own])
+        return np.where(mirrored[:, None, None, None], chosen[:, :, ::-1], chosen)
+
+    def lending(
+        self, contexts: np.ndarray, *, seed: int, per_identity: int, encoder: CropEncoder | None = None
+    ) -> Lending:
+        """By person: whose pictures each identity of a set begins from.
 
         Args:
-            plan: rows of the set; by picture their seeds count, by person their identities and numbers.
-            seed: of the set; by person it groups the pictures and lends them to the identities.
-            per_identity: pictures of an identity; those of higher numbers are the same in the mirror, and so on.
+            contexts: of the identities, unit rows (I, D).
+            seed: of the set.
+            per_identity: pictures of each.
+            encoder: of the contexts, where the people are matched, or residuals are wanted.
         """
         faces = self._faces
-        if self.by == "picture":
-            own = [seed_of(row.seed, "start") for row in plan]
-            chosen = [int(faces.rows[number % len(faces.rows)]) for number in own]
-            mirrored = [number // len(faces.rows) % 2 == 1 for number in own]
-        else:
-            groups = len(self._groups(seed, per_identity, 0))
-            theirs = [self._groups(seed, per_identity, row.identity // groups)[row.identity % groups] for row in plan]
-            chosen = [int(rows[row.index % len(rows)]) for row, rows in zip(plan, theirs, strict=True)]
-            mirrored = [row.index // len(rows) % 2 == 1 for row, rows in zip(plan, theirs, strict=True)]
-        pictures = faces.pictures[np.array(chosen)]
-        return to_tensor(np.where(np.array(mirrored)[:, None, None, None], pictures[:, :, ::-1], pictures))
-
-    def _groups(self, seed: int, size: int, time: int) -> Theirs:
-        """Whose pictures go to which identity, the first time all are lent, or a later one."""
-        key = (seed, size, time)
-        if key not in self._lent:
-            rng = np.random.default_rng(seed_of("start people", *key))
-            groups = [
-                group[:size]
-                for theirs in self._faces.people
-                for group in np.array_split(rng.permutation(theirs), max(1, len(theirs) // size))
-            ]
-            self._lent[key] = tuple(groups[place] for place in rng.permutation(len(groups)))
-        return self._lent[key]
+        return Lending(
+            faces.pictures, faces.people, contexts, seed=seed, size=per_identity, encoder=encoder, match=self.match
+        )
