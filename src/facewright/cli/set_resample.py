@@ -1,7 +1,8 @@
 """`facewright set resample`: filter a set and make new images for those dropped."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,8 +44,9 @@ def resample(
         int, typer.Option("--rounds", help="Times that new images are made at most, by all calls with these limits.")
     ] = 3,
     generator: Annotated[
-        str, typer.Option("--generator", help="The set's own: bundled, bundled-4steps, or a file.")
-    ] = "bundled",
+        str | None,
+        typer.Option("--generator", help="A file, where neither bundled nor bundled-4steps made the set."),
+    ] = None,
     encoder: EncoderName = "bundled",
     vary_like: Annotated[
         str | None, typer.Option("--vary-like", help="Of a set sampled with --vary: what it was given.")
@@ -76,7 +78,7 @@ def resample(
     aligned_by = config.get("align")
     with progress_bar("sampling") as progress:
         report = resample_set(
-            diffusion.load(generator, device=device),
+            diffusion.load(generator or _bundled(config), device=device),
             people,
             set_dir,
             limits,
@@ -99,3 +101,11 @@ def resample(
             f"{who} images, {name!r} {count}, after {counted(report.rounds, 'round')}; what was made is kept: give more"
             " --rounds, or loosen the limits"
         )
+
+
+def _bundled(config: Mapping[str, Any]) -> str:
+    """That of the bundled generators which made the set; "bundled" if none did, which resampling then refuses."""
+    from facewright import diffusion
+
+    made_by = config.get("generator_sha256")
+    return "bundled-4steps" if diffusion.load_card("bundled-4steps").sha256 == made_by else "bundled"
