@@ -132,7 +132,7 @@ def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "load", lambda name, *, device: TinyEncoder())
     models = {"bundled": TinyGenerator, "nobody": Nobody}
     monkeypatch.setattr(diffusion, "load", lambda name, *, device: models[name]())
-    monkeypatch.setattr(diffusion, "load_card", lambda name: tiny_card(models[name]))
+    monkeypatch.setattr(diffusion, "load_card", lambda name: tiny_card(models.get(name, TinyGenerator)))
 
 
 @pytest.fixture

@@ -107,5 +107,5 @@ def _bundled(config: Mapping[str, Any]) -> str:
     """That of the bundled generators which made the set; "bundled" if none did, which resampling then refuses."""
     from facewright import diffusion
 
-    made_by = config.get("generator_sha256")
-    return "bundled-4steps" if diffusion.load_card("bundled-4steps").sha256 == made_by else "bundled"
+    names, made_by = ("bundled", "bundled-4steps"), config.get("generator_sha256")
+    return next((name for name in names if diffusion.load_card(name).sha256 == made_by), "bundled")
