@@ -362,6 +362,8 @@ def test_checked_in_recipes_are_whole(root: Path, tmp_path: Path) -> None:
         "set oversample"
     )  # each is a set of its own, or a set made another
     assert measured.count("evaluate set") == measured.count("evaluate leakage") == ways == 16
+    exchanged = [call.stage.command for call in found.pop("exchanged_faces.toml")]
+    assert exchanged.count("train recogniser") == exchanged.count("evaluate verification") == 6
     for calls in found.values():
         last = calls[-1].stage
         assert last.command == "evaluate verification"

@@ -1,4 +1,4 @@
-"""Matching identities to people, and contexts that follow the pictures begun from."""
+"""Pictures of people lent to identities that are like them."""
 
 import json
 from pathlib import Path
@@ -12,11 +12,10 @@ from tests.training.toys import write_toy_pack
 
 from facewright.data.sets import SetRow
 from facewright.diffusion import SamplerConfig
-from facewright.errors import ConfigError
+from facewright.errors import ConfigError, InputError
 from facewright.synthesis import SetLimits, StartingPictures, resample_set, sample_set, uniform_contexts
 from facewright.synthesis.lending import likest
 from facewright.synthesis.plan import batches
-from facewright.synthesis.variation import followed
 
 
 class SmallEncoder(TinyEncoder):
@@ -59,57 +58,30 @@ def test_identities_get_pictures_of_people_like_them(tmp_path: Path) -> None:
     assert cosines[1] > cosines[0] + 0.02
 
 
-def test_residuals_are_those_of_the_pictures(tmp_path: Path) -> None:
-    path = write_toy_pack(tmp_path / "pack", people=40, poses=3, unknown=5)
-    plan = rows(9, 4)
-    contexts = uniform_contexts(9, seed=1, width=16).embeddings
-    lending = StartingPictures(path, by="person").lending(contexts, seed=0, per_identity=3, encoder=ENCODER)
-    residuals = lending.residuals(plan).reshape(9, 4, 16)
-    embeddings = ENCODER.embed(np.ascontiguousarray(lending.pictures(plan)[:, 8:120, 8:120])).reshape(9, 4, 16)
-    theirs = embeddings[:, :3].astype(np.float64)
-    expected = (theirs - theirs.mean(axis=1, keepdims=True)) * np.sqrt(3 / 2)
-    np.testing.assert_allclose(residuals[:, :3], expected, atol=1e-6)
-    np.testing.assert_allclose(residuals[:, 3], residuals[:, 0])
-    np.testing.assert_allclose(lending.residuals(plan[14:21]), residuals.reshape(36, 16)[14:21])
-    moved = followed(contexts, residuals[:, 0], amount=1.2)
-    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-6)
-    aside = moved / (moved * contexts).sum(axis=1, keepdims=True)
-    wanted = contexts + 1.2 * residuals[:, 0]
-    np.testing.assert_allclose(aside, wanted / (wanted * contexts).sum(axis=1, keepdims=True), atol=1e-5)
-
-
-def test_a_set_that_follows_its_pictures(tmp_path: Path) -> None:
+def test_a_set_of_matched_people(tmp_path: Path) -> None:
     pack = write_toy_pack(tmp_path / "pack", people=20, poses=3, unknown=0)
     contexts = uniform_contexts(5, seed=0, width=16)
     generator = tiny_generator()
     generator.sha256, generator.encoder_sha256 = "a" * 64, None
     start = StartingPictures(pack, by="person", least=3, match=True)
     how: dict[str, Any] = {"per_identity": 2, "batch": 4, "sampler": SamplerConfig("ddim", 10, strength=0.2)}
-    how |= {"encoder": ENCODER, "start": start, "follow": 1.2}
+    how |= {"encoder": ENCODER, "start": start}
     out = tmp_path / "set"
     sample_set(generator, contexts, out=out, **how)
     config = json.loads((out / "config.json").read_text())
-    assert (config["follow"], config["start_least"], config["start_match"]) == (1.2, 3, True)
-    card = (out / "card.md").read_text()
-    assert "follow 1.2" in card
-    assert "by person, of people on at least 3, matched to the identities" in card
+    assert (config["start_least"], config["start_match"]) == (3, True)
+    assert "by person, of people on at least 3, matched to the identities" in (out / "card.md").read_text()
     files = sorted((out / "images").rglob("*.png"))
     bits = [file.read_bytes() for file in files]
     files[5].unlink()
     assert sample_set(generator, contexts, out=out, **how).made == 1
     assert [file.read_bytes() for file in files] == bits
-    sample_set(generator, contexts, out=tmp_path / "still", **{**how, "follow": None})
-    still = sorted((tmp_path / "still" / "images").rglob("*.png"))
-    assert [file.read_bytes() for file in still] != bits
     assert resample_set(generator, contexts, out, SetLimits(min_images=2), encoder=ENCODER, start=start).complete
-    for change, said in (
-        ({"encoder": None}, "compared by the encoder"),
-        ({"start": StartingPictures(pack)}, "only where these are begun by person"),
-        ({"cone": 0.3}, "contexts are moved in one way"),
-        ({"follow": 4.0}, "amount of variation must lie in"),
-    ):
-        with pytest.raises(ConfigError, match=said):
-            sample_set(generator, contexts, out=tmp_path / "none", **{**how, **change})
-        assert not (tmp_path / "none").exists()
+    fewer = StartingPictures(pack, by="person", least=2, match=True)
+    with pytest.raises(InputError, match="was made with start_least 3, got 2"):
+        resample_set(generator, contexts, out, SetLimits(min_images=2), encoder=ENCODER, start=fewer)
+    with pytest.raises(ConfigError, match="people are matched by the encoder"):
+        sample_set(generator, contexts, out=tmp_path / "none", **{**how, "encoder": None})
+    assert not (tmp_path / "none").exists()
     with pytest.raises(ConfigError, match="only people are matched"):
         StartingPictures(pack, match=True)

@@ -163,7 +163,7 @@ def test_a_set_of_varied_contexts_is_kept_told_and_completed(tmp_path: Path) -> 
     [
         ({"variation": None}, ConfigError, "not given"),
         ({"vary": 4.0}, ConfigError, "amount of variation"),
-        ({"cone": 0.2}, ConfigError, "contexts are moved in one way"),
+        ({"cone": 0.2}, ConfigError, "give cone or vary, not both"),
         ({"variation": PersonVariation(np.zeros((1, 3)))}, InputError, "the variation is 3 wide"),
         ({"variation": PersonVariation(np.zeros((1, WIDTH)), "f" * 64)}, InputError, "named by --vary-like"),
     ],

@@ -122,16 +122,9 @@ def sample(
         typer.Option("--start-least", metavar="N", help="For --start-by person: only people on N pictures; default 2."),
     ] = None,
     start_match: Annotated[
-        bool, typer.Option("--start-match", help="For --start-by person: people like the identity, of 64.")
+        bool,
+        typer.Option("--start-match", help="For --start-by person: those like the identity, matched 64 at a time."),
     ] = False,
-    follow: Annotated[
-        float | None,
-        typer.Option(
-            "--follow",
-            metavar="S",
-            help="For --start-by person: contexts move as the pictures begun from differ, S times as far; such as 1.2.",
-        ),
-    ] = None,
     strength: Annotated[
         float | None,
         typer.Option(
@@ -182,6 +175,10 @@ def sample(
 
     if start_by is not None and start_from is None:
         raise ConfigError("--start-by counts only where images begin from given ones; name them by --start-from")
+    if strength is not None and start_from is None:
+        raise ConfigError("--strength counts only where images begin from given ones; name them by --start-from")
+    if start_from is not None and refine is None:
+        note("begun from given images and not refined, faces hold little of their identities; --refine 8 holds more")
     for option, given in (("least", start_least is not None), ("match", start_match)):
         if given and start_by != "person":
             raise ConfigError(f"--start-{option} counts only where images begin by person; give --start-by person")
@@ -208,7 +205,6 @@ def sample(
         "cone": cone,
         "vary": vary,
         "variation": variation_like(vary_like, wanted=vary is not None),
-        "follow": follow,
         "refine": refine,
         "start": start_of(start_from, start_by, start_least, start_match),
         "seed": seed,

@@ -18,7 +18,11 @@ def card(
     set_dir: SetDir,
     licence: Annotated[
         list[str] | None,
-        typer.Option("--licence", metavar="INPUT=TEXT", help="Of generator, contexts, encoder or another input."),
+        typer.Option(
+            "--licence",
+            metavar="INPUT=TEXT",
+            help="Of generator, contexts, encoder, variation, start, or a further one.",
+        ),
     ] = None,
 ) -> None:
     """Write card.md anew; the licence is the most restrictive of those of the set's inputs.

@@ -38,7 +38,6 @@ def set_settings(
     cone: float | None = None,
     vary: float | None = None,
     variation: PersonVariation | None = None,
-    follow: float | None = None,
     refine: int | None = None,
     start: StartingPictures | None = None,
 ) -> dict[str, Any]:
@@ -52,17 +51,8 @@ def set_settings(
     if vary is not None:
         check_amount(vary)
         check_variation(variation, generator)
-    if follow is not None:
-        check_amount(follow)
-        if start is None or start.by != "person":
-            raise ConfigError("contexts follow the pictures begun from only where these are begun by person")
-    if sum(way is not None for way in (cone, vary, follow)) > 1:
-        raise ConfigError("contexts are moved in one way: within a cone, as people vary, or as pictures begun from do")
-    if encoder is None and (follow is not None or (start is not None and start.match)):
-        raise ConfigError(
-            "pictures begun from are compared by the encoder that the generator was trained with; give that, such as"
-            " bundled"
-        )
+    if cone is not None and vary is not None:
+        raise ConfigError("contexts are moved within a cone or as people vary; give cone or vary, not both")
     refinement_by(encoder, refine)
     if (start is None) != (config.strength == 1):
         raise ConfigError(
@@ -95,7 +85,6 @@ def set_settings(
         **({} if negative is None else {"negative": negative}),  # rule by which another identity is chosen
         **({} if cone is None else {"cone": cone}),  # radians around an identity's context
         **({} if vary is None or variation is None else {"vary": vary, "variation_sha256": variation.sha256}),
-        **({} if follow is None else {"follow": follow}),  # of how the pictures begun from differ
         **({} if refine is None else {"refine": refine}),  # steps by the encoder's gradient
         **({} if start is None else start.record),  # the pictures begun from
         "seed": seed,

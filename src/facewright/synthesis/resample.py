@@ -170,9 +170,10 @@ _GIVEN_BY = {
 }
 
 
-def _short(value: str | None) -> str:
+def _short(value: object) -> str:
     """The beginning of a hash, or a name as it is."""
-    return "none" if value is None else value[:12] if len(value) == 64 else value
+    text = "none" if value is None else str(value)
+    return text[:12] if len(text) == 64 else text
 
 
 def _check_same(

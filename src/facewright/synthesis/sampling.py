@@ -25,7 +25,7 @@ from facewright.synthesis.plan import batches, check_match, made_before, refinem
 from facewright.synthesis.set_card import write_set_card, write_sources
 from facewright.synthesis.shares import WHOLE, Share, merge_parts, write_part
 from facewright.synthesis.starts import StartingPictures
-from facewright.synthesis.variation import PersonVariation, followed, varied
+from facewright.synthesis.variation import PersonVariation, varied
 
 MANIFEST_EVERY = 30.0
 """Seconds between writes of the manifest while a set is made; rows lost to a kill are rebuilt from the pictures."""
@@ -63,7 +63,6 @@ def sample_set(
     cone: float | None = None,
     vary: float | None = None,
     variation: PersonVariation | None = None,
-    follow: float | None = None,
     refine: int | None = None,
     start: StartingPictures | None = None,
     seed: int = 0,
@@ -97,8 +96,6 @@ def sample_set(
             all have the identity's own. Similarities are to that one either way.
         vary: standard deviations; each picture's context is moved from its identity's as `varied` does. None: not so.
         variation: how pictures of one person differ, which `vary` needs.
-        follow: each picture's context is moved from its identity's so many times as far as the picture that it begins
-            from differs from its person (`followed`); for a `start` by person, and needs an `encoder`. None: not so.
         refine: steps along the encoder's gradient that each finished picture takes towards what it was made from
             (`diffusion.Refinement`), in [1, 50]; needs a differentiable `encoder`. None: not so.
         start: each picture begins from one of these, as far as `sampler`, a SamplerConfig with a strength below 1,
@@ -120,7 +117,7 @@ def sample_set(
     settings = set_settings(
         generator, contexts, encoder, per_identity=per_identity, sampler=sampler, steps=steps, guidance=guidance,
         seed=seed, batch=batch, image_size=image_size, align=None if align is None else align.name, negative=negative,
-        cone=cone, vary=vary, variation=variation, follow=follow, refine=refine, start=start,
+        cone=cone, vary=vary, variation=variation, refine=refine, start=start,
     )  # fmt: skip
     check_match(generator, contexts, encoder, force=force)
     out = Path(out)
@@ -190,7 +187,7 @@ class SetRun:
                 contexts.embeddings,
                 seed=settings["seed"],
                 per_identity=settings["per_identity"],
-                encoder=encoder if start.match or settings.get("follow") is not None else None,
+                encoder=encoder,
             )
         )
         self.refinement = refinement_by(encoder, settings.get("refine"))
@@ -274,8 +271,6 @@ class SetRun:
             contexts = within_cone(contexts, [row.seed for row in plan], angle=self.settings["cone"])
         if self.variation is not None and self.settings.get("vary") is not None:
             contexts = varied(contexts, [row.seed for row in plan], self.variation, amount=self.settings["vary"])
-        if self.lending is not None and self.settings.get("follow") is not None:
-            contexts = followed(contexts, self.lending.residuals(plan), amount=self.settings["follow"])
         return contexts
 
     def _options(self, plan: Sequence[SetRow]) -> dict[str, Any]:

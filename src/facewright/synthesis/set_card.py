@@ -195,7 +195,6 @@ def _sampling(settings: Mapping[str, Any]) -> str:
         "negative",
         "cone",
         "vary",
-        "follow",
         "strength",
         "refine",
     )

@@ -85,8 +85,8 @@ class StartingPictures:
         people = [theirs for theirs in people if len(theirs) >= self.least]
         if self.by == "person" and not people:
             raise InputError(
-                f"{self.path} does not say who is on its pictures, or has nobody on {self.least} of them; begin by"
-                " picture, or ask for fewer"
+                f"{self.path} has nobody on {self.least} pictures, as far as it says who is on them; begin by picture,"
+                " or by person from those on fewer"
             )
         return _Faces(faces.images, rows, tuple(people))
 
@@ -107,7 +107,7 @@ class StartingPictures:
             contexts: of the identities, unit rows (I, D).
             seed: of the set.
             per_identity: pictures of each.
-            encoder: of the contexts, where the people are matched, or residuals are wanted.
+            encoder: of the contexts, where the people are matched.
         """
         faces = self._faces
         return Lending(

@@ -98,22 +98,6 @@ def varied(contexts: np.ndarray, seeds: Sequence[int], variation: PersonVariatio
     return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
 
 
-def followed(contexts: np.ndarray, residuals: np.ndarray, *, amount: float) -> np.ndarray:
-    """A context for each picture, moved from its identity's as the picture that it begins from differs from its person.
-
-    Args:
-        contexts: of the identity of each picture, unit rows, (B, D).
-        residuals: of the pictures begun from, around the mean of their people, (B, D).
-        amount: of the residual, in (0, 3]. A context has length 1, a mean 0.7 or so: 1.3 keeps their ratio.
-
-    Returns:
-        Unit float32 (B, D).
-    """
-    check_amount(amount)
-    moved = contexts + amount * residuals
-    return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
-
-
 def check_amount(amount: float) -> None:
     """Refuse what is no amount of variation."""
     if not 0 < amount <= LARGEST:
