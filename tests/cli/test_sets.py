@@ -269,6 +269,8 @@ def test_filter_resample_and_card(tmp_path: Path, people: Path, out: Path) -> No
     said = run("set", "card", out, "--licence", "poses=CC BY-NC 4.0")
     assert "CC BY-NC 4.0 (from the poses, read as: non-commercial)" in said
     assert "- poses: CC BY-NC 4.0" in (out / "card.md").read_text()
+    run("set", "card", out, "--licence", "generator=CC0")
+    assert "- generator: Apache-2.0" in (out / "card.md").read_text(), "what it states itself stays"
     with pytest.raises(ConfigError, match="INPUT=TEXT"):
         run("set", "card", out, "--licence", "CC0")
 

@@ -184,6 +184,8 @@ def sample(
             raise ConfigError(f"--start-{option} counts only where images begin by person; give --start-by person")
     people, card = read_embeddings(contexts), diffusion.load_card(generator)
     check_width(card, people)
+    if people.provenance.get("encoder_sha256") is None and people.provenance.get("kind") not in ("uniform", "packed"):
+        note(f"{contexts} does not say which encoder its embeddings are of; they are taken for the generator's own")
     load = _Networks(generator, encoder, device)
     asked = {
         "steps": steps,

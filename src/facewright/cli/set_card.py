@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from facewright.cli.console import summary
+from facewright.cli.console import note, summary
 from facewright.cli.set_filter import SetDir
 from facewright.errors import ConfigError
 
@@ -27,6 +27,8 @@ def card(
 ) -> None:
     """Write card.md anew; the licence is the most restrictive of those of the set's inputs.
 
+    What is said here is kept; what an input states itself stays in force beside it.
+
     Example:
 
         facewright set card faces --licence "contexts=CC BY 4.0, our own photos"
@@ -40,4 +42,7 @@ def card(
             raise ConfigError(f"--licence takes INPUT=TEXT, such as contexts=CC0, got {text!r}")
         stated[name.strip()] = value.strip()
     made = write_set_card(set_dir, stated=stated)
+    for name, value in stated.items():
+        if made.inputs.get(name) != value:
+            note(f"the {name} states a narrower licence itself, which stays: {made.inputs[name]}")
     summary([f"{set_dir / 'card.md'}: {made.text} (from the {made.source}, read as: {made.kind})"])
