@@ -51,8 +51,8 @@ def set_settings(
     if vary is not None:
         check_amount(vary)
         check_variation(variation, generator)
-    if cone is not None and vary is not None:
-        raise ConfigError("contexts are moved within a cone or as people vary; give cone or vary, not both")
+        if cone is not None:
+            raise ConfigError("contexts are moved within a cone or as people vary; give cone or vary, not both")
     refinement_by(encoder, refine)
     if (start is None) != (config.strength == 1):
         raise ConfigError(

@@ -187,17 +187,7 @@ def _counts(rows: Sequence[SetRow], limits: Mapping[str, Any]) -> list[str]:
 def _sampling(settings: Mapping[str, Any]) -> str:
     """Sampler, steps, guidance, and what else is not left at its default."""
     common = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}"
-    keys = (
-        "spacing",
-        "eta",
-        "guidance_interval",
-        "identity_from",
-        "negative",
-        "cone",
-        "vary",
-        "strength",
-        "refine",
-    )
+    keys = ("spacing", "eta", "guidance_interval", "identity_from", "negative", "cone", "vary", "strength", "refine")
     further = [f"{key.replace('_', ' ')} {settings[key]}" for key in keys if settings.get(key) is not None]
     return ", ".join([common, *further])
 
